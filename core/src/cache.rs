@@ -1,0 +1,182 @@
+//! Opened DEKs, for a time. No clock in here: the caller passes the time in.
+
+use alloc::{collections::BTreeMap, string::String, sync::Arc};
+
+use crate::dek::{Dek, DekPurpose};
+use crate::envelope::KEY_ID_LEN;
+use crate::error::{Error, ErrorCode, Result};
+
+/// A moment on two clocks, in milliseconds: one that never jumps but may stand still in suspension, one that follows the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timestamp {
+    /// The monotonic clock.
+    pub monotonic_ms: u64,
+    /// The wall clock.
+    pub wall_ms: u64,
+}
+
+impl Timestamp {
+    const fn after(self, ms: u64) -> Self {
+        Self { monotonic_ms: self.monotonic_ms.saturating_add(ms), wall_ms: self.wall_ms.saturating_add(ms) }
+    }
+
+    /// Either clock says so.
+    const fn is_past(self, deadline: Self) -> bool {
+        self.monotonic_ms >= deadline.monotonic_ms || self.wall_ms >= deadline.wall_ms
+    }
+}
+
+/// The bounds of a cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// How long an opened DEK is held, in milliseconds. Use never extends it.
+    pub ttl_ms: u64,
+    /// How long "this DEK is the active one" is believed, in milliseconds.
+    pub pointer_ttl_ms: u64,
+    /// How many DEKs are held.
+    pub capacity: usize,
+}
+
+struct Entry {
+    dek: Arc<Dek>,
+    expires: Timestamp,
+    last_use: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Pointer {
+    dek_id: [u8; KEY_ID_LEN],
+    expires: Timestamp,
+}
+
+/// Opened DEKs by dek_id, and for each tenant and purpose which one is active. What leaves is wiped with the last operation that still uses it.
+pub struct DekCache {
+    config: CacheConfig,
+    entries: BTreeMap<[u8; KEY_ID_LEN], Entry>,
+    active: BTreeMap<String, BTreeMap<DekPurpose, Pointer>>,
+    uses: u64,
+}
+
+impl DekCache {
+    /// An empty cache.
+    ///
+    /// # Errors
+    /// `invalid_argument`: a TTL or capacity of zero, or a pointer's TTL above the DEK's.
+    pub fn new(config: CacheConfig) -> Result<Self> {
+        if config.ttl_ms == 0 || config.pointer_ttl_ms == 0 || config.pointer_ttl_ms > config.ttl_ms || config.capacity == 0 {
+            return Err(Error::new(ErrorCode::InvalidArgument, "a cache needs a capacity, a TTL, and a pointer's TTL of at most that"));
+        }
+        Ok(Self { config, entries: BTreeMap::new(), active: BTreeMap::new(), uses: 0 })
+    }
+
+    /// Holds an opened DEK. One that is held already keeps its deadline: a TTL is absolute.
+    pub fn insert(&mut self, dek: Arc<Dek>, now: Timestamp) {
+        self.purge(now);
+        let dek_id = dek.record().dek_id;
+        if self.entries.contains_key(&dek_id) {
+            return;
+        }
+        if self.entries.len() >= self.config.capacity {
+            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.evict(&oldest);
+            }
+        }
+        self.uses += 1;
+        let entry = Entry { dek, expires: now.after(self.config.ttl_ms), last_use: self.uses };
+        self.entries.insert(dek_id, entry);
+    }
+
+    /// The DEK with this id, unless it expired.
+    pub fn get(&mut self, dek_id: &[u8; KEY_ID_LEN], now: Timestamp) -> Option<Arc<Dek>> {
+        let entry = self.entries.get_mut(dek_id)?;
+        if now.is_past(entry.expires) {
+            self.evict(dek_id);
+            return None;
+        }
+        self.uses += 1;
+        entry.last_use = self.uses;
+        Some(Arc::clone(&entry.dek))
+    }
+
+    /// Says that a DEK which is held is the active one of its tenant and purpose. False if it is not held, or is another's.
+    pub fn set_active(&mut self, tenant: &str, purpose: DekPurpose, dek_id: &[u8; KEY_ID_LEN], now: Timestamp) -> bool {
+        let Some(dek) = self.get(dek_id, now) else { return false };
+        if dek.record().tenant != tenant || dek.record().purpose != purpose {
+            return false;
+        }
+        let pointer = Pointer { dek_id: *dek_id, expires: now.after(self.config.pointer_ttl_ms) };
+        match self.active.get_mut(tenant) {
+            Some(pointers) => {
+                pointers.insert(purpose, pointer);
+            }
+            None => {
+                self.active.insert(tenant.into(), BTreeMap::from([(purpose, pointer)]));
+            }
+        }
+        true
+    }
+
+    /// The active DEK of a tenant and purpose, unless it or the pointer expired.
+    pub fn active(&mut self, tenant: &str, purpose: DekPurpose, now: Timestamp) -> Option<Arc<Dek>> {
+        let pointer = *self.active.get(tenant)?.get(&purpose)?;
+        if now.is_past(pointer.expires) {
+            return None;
+        }
+        self.get(&pointer.dek_id, now)
+    }
+
+    /// Drops a DEK. Whether it was held.
+    pub fn evict(&mut self, dek_id: &[u8; KEY_ID_LEN]) -> bool {
+        let Some(entry) = self.entries.remove(dek_id) else { return false };
+        let record = entry.dek.record();
+        if let Some(pointers) = self.active.get_mut(&record.tenant) {
+            pointers.retain(|_, pointer| &pointer.dek_id != dek_id);
+            if pointers.is_empty() {
+                self.active.remove(&record.tenant);
+            }
+        }
+        true
+    }
+
+    /// Drops all DEKs of a tenant and says how many there were.
+    pub fn evict_tenant(&mut self, tenant: &str) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| entry.dek.record().tenant != tenant);
+        self.active.remove(tenant);
+        before - self.entries.len()
+    }
+
+    /// Drops everything.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.active.clear();
+    }
+
+    /// Drops what expired.
+    pub fn purge(&mut self, now: Timestamp) {
+        self.entries.retain(|_, entry| !now.is_past(entry.expires));
+        self.active.retain(|_, pointers| {
+            pointers.retain(|_, pointer| !now.is_past(pointer.expires));
+            !pointers.is_empty()
+        });
+    }
+
+    /// How many DEKs are held, expired ones included until they are touched.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl core::fmt::Debug for DekCache {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DekCache").field("config", &self.config).field("len", &self.entries.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,235 @@
+//! Contexts: what an envelope is bound to (SPEC section 3).
+
+use alloc::{format, vec::Vec};
+use core::fmt;
+
+use crate::error::{Error, ErrorCode, Result};
+use crate::limits::{MAX_CONTEXT_BYTES, MAX_CONTEXT_KEY_LEN, MAX_CONTEXT_PAIRS, MAX_TENANT_LEN, MIN_CONTEXT_PAIRS};
+
+const TENANT: &str = "tenant";
+const PURPOSE: &str = "purpose";
+const VERSION: &str = "version";
+
+/// A value before it is encoded (SPEC section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// Itself; under the key `version`, `s:` and itself.
+    Text(&'a str),
+    /// `i:` and its decimal digits; -2^63 … 2^64-1.
+    Int(i128),
+    /// `i:` if it is integral and at most 2^53 in magnitude, `f:` and the bits otherwise.
+    Float(f64),
+    /// Netstrings.
+    List(&'a [&'a str]),
+}
+
+/// An immutable, encoded set of pairs. `Debug` shows its keys only.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Context {
+    canonical: Vec<u8>,
+    count: u16,
+}
+
+impl Context {
+    /// Encodes a context. The pairs come in any order.
+    ///
+    /// # Errors
+    /// `tenant_required`, `invalid_context`.
+    pub fn new(pairs: &[(&str, Value<'_>)]) -> Result<Self> {
+        Self { canonical: Vec::from([0, 0]), count: 0 }.merged(pairs)?.checked()
+    }
+
+    /// This context with more pairs. None may be there already.
+    ///
+    /// # Errors
+    /// `invalid_context`.
+    pub fn extend(&self, pairs: &[(&str, Value<'_>)]) -> Result<Self> {
+        self.merged(pairs)
+    }
+
+    /// Reads canonical bytes, strictly.
+    ///
+    /// # Errors
+    /// `tenant_required`, `invalid_context`.
+    pub fn from_canonical(bytes: &[u8]) -> Result<Self> {
+        const BROKEN: Error = invalid("the canonical form of a context is broken");
+        if bytes.len() > MAX_CONTEXT_BYTES {
+            return Err(TOO_LONG);
+        }
+        let (count, mut rest) = bytes.split_first_chunk::<2>().ok_or(BROKEN)?;
+        let count = u16::from_be_bytes(*count);
+        let mut previous: Option<&str> = None;
+        for _ in 0..count {
+            let (key, after) = split_field(rest).ok_or(BROKEN)?;
+            let (_, after) = split_field(after).ok_or(BROKEN)?;
+            check_key(key)?;
+            if previous.is_some_and(|previous| previous >= key) {
+                return Err(invalid("the keys of a context are strictly increasing"));
+            }
+            previous = Some(key);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(BROKEN);
+        }
+        Self { canonical: bytes.into(), count }.checked()
+    }
+
+    /// The canonical bytes.
+    #[must_use]
+    pub fn canonical(&self) -> &[u8] {
+        &self.canonical
+    }
+
+    /// Whose data it is.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        self.get(TENANT).unwrap_or_default()
+    }
+
+    /// What kind of value it names the place of.
+    #[must_use]
+    pub fn purpose(&self) -> &str {
+        self.get(PURPOSE).unwrap_or_default()
+    }
+
+    /// The encoded value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.iter().find_map(|(name, value)| (name == key).then_some(value))
+    }
+
+    /// The pairs in canonical order, values encoded.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut rest = self.canonical.get(2..).unwrap_or_default();
+        core::iter::from_fn(move || {
+            let (key, after) = split_field(rest)?;
+            let (value, after) = split_field(after)?;
+            rest = after;
+            Some((key, value))
+        })
+    }
+
+    /// Merges sorted new pairs into the sorted ones that are there.
+    fn merged(&self, pairs: &[(&str, Value<'_>)]) -> Result<Self> {
+        let mut added: Vec<&(&str, Value<'_>)> = pairs.iter().collect();
+        added.sort_unstable_by_key(|(key, _)| *key);
+        let count = added.len() + usize::from(self.count);
+        if count > MAX_CONTEXT_PAIRS {
+            return Err(invalid("a context has at most 32 pairs"));
+        }
+        let mut canonical = Vec::with_capacity(self.canonical.len() + 32 * added.len());
+        let count = u16::try_from(count).map_err(|_| TOO_LONG)?;
+        canonical.extend_from_slice(&count.to_be_bytes());
+        let mut present = self.iter().peekable();
+        let mut previous: Option<&str> = None;
+        for (key, value) in added {
+            check_key(key)?;
+            while let Some((name, encoded)) = present.next_if(|(name, _)| name < key) {
+                put_field(&mut canonical, |out| out.extend_from_slice(name.as_bytes()))?;
+                put_field(&mut canonical, |out| out.extend_from_slice(encoded.as_bytes()))?;
+            }
+            if previous == Some(key) || present.peek().is_some_and(|(name, _)| name == key) {
+                return Err(Error::with(ErrorCode::InvalidContext, format!("the context has the key {key:?} twice")));
+            }
+            previous = Some(key);
+            put_field(&mut canonical, |out| out.extend_from_slice(key.as_bytes()))?;
+            put_value(&mut canonical, key, *value)?;
+        }
+        for (name, encoded) in present {
+            put_field(&mut canonical, |out| out.extend_from_slice(name.as_bytes()))?;
+            put_field(&mut canonical, |out| out.extend_from_slice(encoded.as_bytes()))?;
+        }
+        if canonical.len() > MAX_CONTEXT_BYTES {
+            return Err(TOO_LONG);
+        }
+        Ok(Self { canonical, count })
+    }
+
+    fn checked(self) -> Result<Self> {
+        check_tenant(self.tenant())?;
+        if self.purpose().is_empty() {
+            return Err(invalid("a context needs a purpose"));
+        }
+        if usize::from(self.count) < MIN_CONTEXT_PAIRS || usize::from(self.count) > MAX_CONTEXT_PAIRS {
+            return Err(invalid("a context has 2 to 32 pairs"));
+        }
+        Ok(self)
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Context")?;
+        f.debug_set().entries(self.iter().map(|(key, _)| key)).finish()
+    }
+}
+
+/// A tenant has 1 to 1,024 bytes.
+pub(crate) fn check_tenant(tenant: &str) -> Result<()> {
+    if tenant.is_empty() {
+        return Err(Error::new(ErrorCode::TenantRequired, "a tenant is required: nothing is sealed or opened for nobody"));
+    }
+    if tenant.len() > MAX_TENANT_LEN { Err(LONG_TENANT) } else { Ok(()) }
+}
+
+pub(crate) const LONG_TENANT: Error = invalid("a tenant has at most 1,024 bytes");
+const TOO_LONG: Error = invalid("a context has at most 65,536 bytes");
+
+const fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorCode::InvalidContext, message)
+}
+
+fn check_key(key: &str) -> Result<()> {
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
+    if key.is_empty() || key.len() > MAX_CONTEXT_KEY_LEN || !key.bytes().all(allowed) {
+        return Err(invalid("a context's keys are 1 to 64 characters of a-z, 0-9, '_', '.' and '-'"));
+    }
+    Ok(())
+}
+
+fn put_value(out: &mut Vec<u8>, key: &str, value: Value<'_>) -> Result<()> {
+    /// 2^53: up to here every integer is a float.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Text(text) => put_field(out, |out| {
+            if key == VERSION {
+                out.extend_from_slice(b"s:");
+            }
+            out.extend_from_slice(text.as_bytes());
+        }),
+        Value::Int(int) if int < i128::from(i64::MIN) || int > i128::from(u64::MAX) => Err(invalid("an integer in a context has 64 bits")),
+        Value::Int(int) => put_field(out, |out| out.extend_from_slice(format!("i:{int}").as_bytes())),
+        Value::Float(float) if !float.is_finite() => Err(invalid("a number in a context is finite")),
+        #[expect(clippy::cast_possible_truncation, reason = "checked: integral and at most 2^53 in magnitude")]
+        Value::Float(float) if float.abs() <= EXACT && float == (float as i64) as f64 => {
+            put_field(out, |out| out.extend_from_slice(format!("i:{}", float as i64).as_bytes()))
+        }
+        Value::Float(float) => put_field(out, |out| out.extend_from_slice(format!("f:{:016x}", float.to_bits()).as_bytes())),
+        Value::List(items) => put_field(out, |out| {
+            for item in items {
+                out.extend_from_slice(format!("{}:", item.len()).as_bytes());
+                out.extend_from_slice(item.as_bytes());
+                out.push(b',');
+            }
+        }),
+    }
+}
+
+/// A length of two bytes and what `write` appends.
+fn put_field(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0]);
+    write(out);
+    let len = u16::try_from(out.len() - start - 2).map_err(|_| TOO_LONG)?;
+    if let Some(slot) = out.get_mut(start..start + 2) {
+        slot.copy_from_slice(&len.to_be_bytes());
+    }
+    Ok(())
+}
+
+fn split_field(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<2>()?;
+    let (field, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    Some((core::str::from_utf8(field).ok()?, rest))
+}

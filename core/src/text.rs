@@ -1,0 +1,58 @@
+//! The text forms (SPEC section 5): a prefix and strict base64url.
+
+use alloc::{string::String, vec::Vec};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::envelope::{Kind, MAGIC};
+use crate::error::{Error, ErrorCode, Result};
+
+const DATA: &str = "sealpoint:v1:";
+const WRAPPED_KEY: &str = "sealpoint-wrap:v1:";
+/// What every text form of every version begins with.
+const FAMILIES: [&str; 3] = ["sealpoint:", "sealpoint-wrap:", "sealpoint-key:"];
+
+/// The text of an envelope.
+#[must_use]
+pub fn encode(envelope: &[u8], kind: Kind) -> String {
+    let prefix = match kind {
+        Kind::Data => DATA,
+        Kind::WrappedKey => WRAPPED_KEY,
+    };
+    let mut text = String::with_capacity(prefix.len() + BASE64URL_NOPAD.encode_len(envelope.len()));
+    text.push_str(prefix);
+    BASE64URL_NOPAD.encode_append(envelope, &mut text);
+    text
+}
+
+/// The envelope of a text. The envelope itself is not parsed yet.
+///
+/// # Errors
+/// `plaintext_refused`, `unsupported_version`, `malformed`.
+pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
+    let (prefix, family) = match kind {
+        Kind::Data => (DATA, "sealpoint:"),
+        Kind::WrappedKey => (WRAPPED_KEY, "sealpoint-wrap:"),
+    };
+    let Some(encoded) = text.strip_prefix(prefix) else {
+        return Err(if text.starts_with(family) {
+            Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of the text form; a newer one may open this")
+        } else if text.starts_with("sealpoint:") || text.starts_with("sealpoint-") {
+            Error::new(ErrorCode::Malformed, "another kind of envelope was expected here")
+        } else {
+            Error::new(ErrorCode::PlaintextRefused, "this is not sealed: it does not begin like an envelope")
+        });
+    };
+    BASE64URL_NOPAD.decode(encoded.as_bytes()).map_err(|_| Error::new(ErrorCode::Malformed, "the text is not strict base64url without padding"))
+}
+
+/// Whether bytes begin like a text form, of whatever kind and version.
+pub(crate) fn has_prefix(bytes: &[u8]) -> bool {
+    FAMILIES.iter().any(|family| bytes.starts_with(family.as_bytes()))
+}
+
+/// Whether a value begins like anything sealed: such a value never passes as plaintext.
+#[must_use]
+pub fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&MAGIC) || has_prefix(bytes)
+}
