@@ -192,6 +192,8 @@ fn put_value(out: &mut Vec<u8>, key: &str, value: Value<'_>) -> Result<()> {
     /// 2^53: up to here every integer is a float.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     match value {
+        Value::Int(_) | Value::Float(_) | Value::List(_) if key == TENANT || key == PURPOSE => Err(invalid("a tenant and a purpose are strings")),
+        Value::List(_) if key == VERSION => Err(invalid("a version is a string or a number")),
         Value::Text(text) => put_field(out, |out| {
             if key == VERSION {
                 out.extend_from_slice(b"s:");

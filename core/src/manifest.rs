@@ -107,8 +107,11 @@ impl<'a> Record<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self> {
         const FORM: Error = Error::new(ErrorCode::Malformed, "the manifest record has another form than this release knows");
         let mut reader = Reader(bytes);
-        if reader.head(4)? != 5 || reader.head(0)? != RECORD_VERSION {
+        if reader.head(4)? != 5 {
             return Err(FORM);
+        }
+        if reader.head(0)? != RECORD_VERSION {
+            return Err(Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of manifest records; a newer one may open this"));
         }
         let exact = reader.bool()?;
         let digest = reader.byte_array()?;

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorCode, Result};
 
 const DATA: &str = "sealpoint:v1:";
 const WRAPPED_KEY: &str = "sealpoint-wrap:v1:";
-/// What every text form of every version begins with.
-const FAMILIES: [&str; 3] = ["sealpoint:", "sealpoint-wrap:", "sealpoint-key:"];
+/// What every text form of every kind and version begins with.
+const FAMILIES: [&str; 2] = ["sealpoint:", "sealpoint-"];
 
 /// The text of an envelope.
 #[must_use]
@@ -37,13 +37,18 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
     let Some(encoded) = text.strip_prefix(prefix) else {
         return Err(if text.starts_with(family) {
             Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of the text form; a newer one may open this")
-        } else if text.starts_with("sealpoint:") || text.starts_with("sealpoint-") {
+        } else if has_prefix(text.as_bytes()) {
             Error::new(ErrorCode::Malformed, "another kind of envelope was expected here")
         } else {
             Error::new(ErrorCode::PlaintextRefused, "this is not sealed: it does not begin like an envelope")
         });
     };
-    BASE64URL_NOPAD.decode(encoded.as_bytes()).map_err(|_| Error::new(ErrorCode::Malformed, "the text is not strict base64url without padding"))
+    // What has the prefix never passes as plaintext: bytes without the magic are a broken envelope, not an unsealed value.
+    let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).unwrap_or_default();
+    if bytes.first() != Some(&MAGIC) {
+        return Err(Error::new(ErrorCode::Malformed, "the text is not the strict base64url of an envelope"));
+    }
+    Ok(bytes)
 }
 
 /// Whether bytes begin like a text form, of whatever kind and version.

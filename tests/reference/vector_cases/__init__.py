@@ -1,0 +1,20 @@
+"""The vectors as code: each module builds the files of one part of the SPEC."""
+
+from . import cbor_cases, context_cases, derive_cases, envelope_cases, manifest_cases, text_cases, wrap_cases
+from .build import File
+
+
+def build_all() -> list[File]:
+    """Every file of tests/vectors/, in the order in which FROZEN.sha256 lists them."""
+    envelopes, wraps = envelope_cases.build(), wrap_cases.build()
+    return [
+        context_cases.build(),
+        derive_cases.build(),
+        derive_cases.build_padding(),
+        envelopes,
+        text_cases.build(envelopes, wraps),
+        wraps,
+        wrap_cases.build_stored(),
+        cbor_cases.build(),
+        manifest_cases.build(),
+    ]
