@@ -1,0 +1,92 @@
+# Everything here sets itself up: `make demo` and `make test` need cargo, Python and a C compiler, no root. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
+RUST_SOURCES := $(shell find core/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
+PYTHON_PATHS := bindings-python/python bindings-python/tests tests examples benches/python conftest.py
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: $(VENV)/.built ## build the Python package into .venv
+
+.PHONY: demo
+demo: $(VENV)/.built ## a sealed LangGraph agent on SQLite, shown beside an unsealed one
+	@$(BIN)/python examples/demo.py
+
+.PHONY: test
+test: $(VENV)/.built ## every test: core on both backends, vectors, Python package, LangGraph, examples
+	cargo test --quiet -p sealpoint-core --features hazmat
+	cargo test --quiet -p sealpoint-core --features hazmat,native
+	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/.built ## formatting, clippy, ruff, mypy, documentation links, cargo-deny
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat -- -D warnings
+	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core
+	$(BIN)/ruff check --quiet $(PYTHON_PATHS)
+	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)
+	$(BIN)/mypy --no-error-summary bindings-python/python
+	$(BIN)/python tests/check_docs.py
+	@command -v cargo-deny >/dev/null || cargo install --quiet --debug --locked cargo-deny
+	cargo deny --log-level error check bans licenses sources
+
+.PHONY: bench
+bench: $(VENV)/.built ## measure beside peers; writes benches/results and prints the table
+	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	cargo bench --quiet -p sealpoint-benches
+	$(BIN)/python benches/python/seal.py
+	$(BIN)/python benches/python/graph.py
+	$(BIN)/python benches/python/report.py
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZ_SECONDS (60); needs nightly Rust
+	@rustup toolchain list | grep -q nightly || { echo "fuzzing needs nightly Rust: rustup toolchain install nightly"; exit 1; }
+	@command -v cargo-fuzz >/dev/null || cargo install --quiet --debug --locked cargo-fuzz
+	cd tests/fuzz && cargo +nightly fuzz build
+	set -e; for target in $(FUZZ_TARGETS); do \
+	    echo "fuzz $$target for $(FUZZ_SECONDS) s"; scratch=$$(mktemp -d); \
+	    (cd tests/fuzz && cargo +nightly fuzz run $$target $$scratch corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 2>$$scratch.log) \
+	        || { tail -40 $$scratch.log; exit 1; }; \
+	    grep -E 'number_of_executed_units' $$scratch.log; rm -rf $$scratch $$scratch.log; \
+	done
+
+.PHONY: soak
+soak: $(VENV)/.built ## the concurrency tests with many more tenants and runs
+	SEALPOINT_SOAK=1 $(BIN)/python -m pytest bindings-python/tests -k "tenants or concurren" -s
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(VENV) target tests/fuzz/target bindings-python/python/sealpoint/*.so
+
+# Says what is missing before anything fails halfway.
+.PHONY: tools
+tools:
+	@missing=0; say() { echo "missing: $$1" >&2; missing=1; }; \
+	command -v cargo >/dev/null && [ "$$(printf '1.88.0\n%s\n' "$$(cargo --version | cut -d' ' -f2 | cut -d- -f1)" | sort -V | head -1)" = 1.88.0 ] || say "cargo 1.88 or newer (https://rustup.rs)"; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || say "Python 3.11 or newer (set PYTHON=…)"; \
+	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || say "Python's venv (Debian: apt install python3-venv)"; \
+	command -v cc >/dev/null || say "a C compiler (Debian: apt install gcc)"; \
+	exit $$missing
+
+$(VENV)/.deps: requirements-dev.txt | tools
+	@echo "setting up $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)/.built: $(VENV)/.deps $(RUST_SOURCES) bindings-python/pyproject.toml
+	@echo "building the Python package (a first build takes about two minutes)"
+	VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release -m bindings-python/Cargo.toml
+	touch $@
