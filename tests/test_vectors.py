@@ -113,9 +113,7 @@ def test_ids_are_unique_slugs_named_after_their_file() -> None:
 
 def test_no_vector_is_there_twice() -> None:
     """Under another id, say."""
-    inputs = Counter(
-        json.dumps({k: v for k, v in vec.items() if k not in ("id", "comment", "flags")}) for _, vec in ALL
-    )
+    inputs = Counter(json.dumps({k: v for k, v in vec.items() if k not in ("id", "comment", "flags")}) for _, vec in ALL)
     assert [text[:200] for text, count in inputs.items() if count > 1] == []
 
 

@@ -26,9 +26,7 @@ def digest(vector: Json) -> str:
 def frozen_lines(files: dict[str, Json]) -> dict[str, str]:
     """README, frozen vectors: digest by `FILE/ID`."""
     return {
-        f"{name.removesuffix('.json')}/{vector['id']}": digest(vector)
-        for name, content in files.items()
-        for vector in content["vectors"]
+        f"{name.removesuffix('.json')}/{vector['id']}": digest(vector) for name, content in files.items() for vector in content["vectors"]
     }
 
 

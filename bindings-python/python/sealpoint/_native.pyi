@@ -1,7 +1,9 @@
 """The Rust core, as Python sees it. Every function that can fail raises `sealpoint.SealpointError` or a subclass, with `.code`."""
 
-from collections.abc import Buffer, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
+
+from typing_extensions import Buffer
 
 __version__: Final[str]
 ERROR_CODES: Final[Mapping[str, bool]]

@@ -95,9 +95,7 @@ class Checker:
             case "body-key":
                 got = derive.body_key(hexes["dek"], vector["purpose"], hexes["dek_id"])
             case "key-check":
-                got = derive.key_check(
-                    hexes["dek"], vector["purpose"], hexes["dek_id"], vector["version"], vector["tenant"]
-                )
+                got = derive.key_check(hexes["dek"], vector["purpose"], hexes["dek_id"], vector["version"], vector["tenant"])
             case "kek-id":
                 got = derive.kek_id(hexes["kek"])
             case "wrap-key":
@@ -207,9 +205,7 @@ class Checker:
                 same("payload", manifest.join_payload(record, metadata).hex(), vector["payload_hex"])
             return
         checkpoint, metadata_map = jf.read_tree(vector["checkpoint"]), jf.read_tree(vector["metadata"])
-        channels = {
-            name: None if c16 is None else bytes.fromhex(c16) for name, c16 in (vector.get("channels") or {}).items()
-        }
+        channels = {name: None if c16 is None else bytes.fromhex(c16) for name, c16 in (vector.get("channels") or {}).items()}
         if vector["op"] == "build":
             commitments = {name: c16 or bytes(manifest.COMMITMENT_LEN) for name, c16 in channels.items()}
             record = manifest.build_record(checkpoint, metadata_map, vector["exact"], vector["parent"], commitments)
@@ -220,9 +216,7 @@ class Checker:
                 same("digest", digest, vector["digest"])
                 same("record", record.hex(), vector["record_hex"])
             return
-        manifest.verify(
-            bytes.fromhex(vector["record_hex"]), vector["row_id"], checkpoint, metadata_map, vector["parent"], channels
-        )
+        manifest.verify(bytes.fromhex(vector["record_hex"]), vector["row_id"], checkpoint, metadata_map, vector["parent"], channels)
 
 
 HEX_INPUTS = ("key", "info", "dek", "dek_id", "kek", "header", "canonical", "input_key", "salt", "ctx")

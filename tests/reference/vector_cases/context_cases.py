@@ -236,9 +236,6 @@ def _parse_refused(file: File) -> None:
         ("purpose-empty", _raw(OTHER, (b"purpose", b""), TENANT), "invalid_context", ""),
         ("tenant-only", _raw(TENANT), "invalid_context", "One pair, and no purpose."),
     ]
-    cases += [
-        (f"utf8-{id_}", _raw((b"note", bytes.fromhex(raw)), PURPOSE, TENANT), "invalid_context", "")
-        for id_, raw in ILL_FORMED
-    ]
+    cases += [(f"utf8-{id_}", _raw((b"note", bytes.fromhex(raw)), PURPOSE, TENANT), "invalid_context", "") for id_, raw in ILL_FORMED]
     for id_, data, code, comment in cases:
         file.add(f"context-parse-{id_}", code, {"op": "parse", "canonical_hex": data.hex()}, comment=comment)

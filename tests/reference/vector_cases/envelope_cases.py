@@ -211,9 +211,7 @@ def _key(file: Envelopes, good: bytes) -> None:
     other = data_key("other")
     file.negative("dek-id-other", "key_not_found", 7, good, key=other)
     same_id = DataKey(KEY.secret, other.key_id, "data")
-    file.negative(
-        "dek-id-other-same-dek", "key_not_found", 7, good, key=same_id, comment="The id decides, not the key."
-    )
+    file.negative("dek-id-other-same-dek", "key_not_found", 7, good, key=same_id, comment="The id decides, not the key.")
 
 
 def _commitment(file: Envelopes, good: bytes) -> None:

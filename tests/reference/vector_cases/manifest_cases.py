@@ -198,9 +198,7 @@ def _verify_refused(file: File) -> None:
     changed("version-added", channel_versions={**versions, "role": "00000001.0.5"})
     changed("version-type", '3 and "3" differ.', channel_versions={**versions, "messages": 3})
     changed("version-swapped", channel_versions={**versions, "aa": versions["b"], "b": versions["aa"]})
-    changed(
-        "seen-changed", "Would skip a pending node.", versions_seen={**seen, "agent": {"messages": "00000003.0.25"}}
-    )
+    changed("seen-changed", "Would skip a pending node.", versions_seen={**seen, "agent": {"messages": "00000003.0.25"}})
     changed("seen-node-removed", versions_seen={"__input__": {}})
     changed("seen-node-added", versions_seen={**seen, "tool": {}})
     changed("updated-channels-changed", updated_channels=["messages"])
@@ -233,9 +231,7 @@ def _verify_refused(file: File) -> None:
     _verify(file, "commitment-last-byte", FAILED, channels={**CHANNELS, "messages": last})
     _verify(file, "commitments-swapped", FAILED, channels={**CHANNELS, "aa": C16["b"], "b": C16["aa"]})
     _verify(file, "commitment-none", FAILED, "No envelope where one is listed.", channels={**CHANNELS, "b": None})
-    _verify(
-        file, "commitment-zero", FAILED, "Only a listed zero is no commitment.", channels={**CHANNELS, "b": "00" * 16}
-    )
+    _verify(file, "commitment-zero", FAILED, "Only a listed zero is no commitment.", channels={**CHANNELS, "b": "00" * 16})
     _verify(file, "channel-unlisted", FAILED, channels={**CHANNELS, "role": C16["role"]})
     _verify(file, "channel-unlisted-without-envelope", FAILED, channels={**CHANNELS, "role": None})
     _verify(file, "v4-tasks-unlisted", FAILED, channels={**CHANNELS, "__pregel_tasks": None})

@@ -124,9 +124,7 @@ def build(envelopes: File, wraps: File) -> File:
         flags = ("step-1",) if id_ == "one-character" else ("step-1", "decided")
         file.add(f"text-{id_}", "malformed", fields, comment=note_, flags=flags)
     fields = {"op": "open", "kind": DATA, "with": NOTE_ID, "text": "sealpoint-foo:v1:" + body}
-    file.add(
-        "text-unknown-prefix", "malformed", fields, comment="Starts with `sealpoint-`.", flags=("step-1", "decided")
-    )
+    file.add("text-unknown-prefix", "malformed", fields, comment="Starts with `sealpoint-`.", flags=("step-1", "decided"))
 
     def encoded(data: bytes) -> str:
         return text.encode(KINDS[DATA], data)

@@ -89,9 +89,7 @@ def build() -> File:
     bad("kek-other", "key_not_found", 7, good, kek=OTHER_KEK)
     forged = wrap.wrap(OTHER_KEK, _context(_position()), secret, salt_for("wrap-kek-id-relabelled"))
     forged = forged[:5] + KEK_ID + forged[envelope.HEADER_LEN :]
-    bad(
-        "kek-id-relabelled", "authentication_failed", 8, forged, comment="Made under another KEK, this one's id put in."
-    )
+    bad("kek-id-relabelled", "authentication_failed", 8, forged, comment="Made under another KEK, this one's id put in.")
     head = envelope.header(envelope.KIND_WRAP, 0, KEK_ID)
     as_body = envelope.seal_body(KEK, head, _context(_position()), salt_for("wrap-kek-as-input-key"), secret)
     bad("kek-as-input-key", "authentication_failed", 8, as_body, comment="The KEK itself in place of K_wrap.")

@@ -1,0 +1,141 @@
+"""The KEKs that the configuration names, in its order: wrapping by each, opening by the first that can, and their canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeAlias, TypeVar
+
+from ._native import Context, SecretKey, canary_context, canary_secret, secrets_equal
+from .errors import (
+    AuthenticationError,
+    InternalError,
+    InvalidArgumentError,
+    KeyNotFoundError,
+    KmsError,
+    SealpointError,
+    StoreError,
+)
+from .kms import KeyManagementProvider, WrappedKey, is_uri, provider_from_uri, scheme_of
+from .stores import WrapRecord, now
+
+KekConfig: TypeAlias = str | KeyManagementProvider | Sequence[str | KeyManagementProvider]
+
+_Argument = TypeVar("_Argument", SecretKey, WrappedKey)
+_Result = TypeVar("_Result", SecretKey, WrappedKey)
+_UNREADABLE = {"malformed", "plaintext_refused", "unsupported_version", "unsupported_suite", "unsupported_encoding"}
+
+
+class Keks:
+    """One provider or more. Only what is in here ever opens a wrap: a row's `kek_uri` is looked up, never followed (SPEC section 6.1)."""
+
+    def __init__(self, kek: KekConfig) -> None:
+        """Raises: `invalid_argument`, and what `provider_from_uri` raises."""
+        listed = list(kek) if isinstance(kek, (list, tuple)) else [kek]
+        self.providers = tuple(_provider(one) for one in listed)
+        uris = [provider.uri for provider in self.providers]
+        if not uris:
+            raise InvalidArgumentError("invalid_argument", "kek= names no KEK")
+        if len(set(uris)) < len(uris):
+            raise InvalidArgumentError("invalid_argument", "kek= names one KEK twice")
+        if not any(provider.capabilities.authenticates for provider in self.providers):
+            raise InvalidArgumentError(
+                "invalid_argument",
+                "kek= needs a KEK whose wraps authenticate: RSA and HPKE wraps, which anyone can mint, only add a way to open",
+            )
+
+    def wrap(self, secret: SecretKey, context: Context) -> tuple[WrapRecord, ...]:
+        """The DEK under each KEK, each wrap opened again and compared. Raises: what a provider answers, `authentication_failed`."""
+        return tuple(self._wrap_verified(provider, secret, context) for provider in self.providers)
+
+    def unwrap(self, wraps: Iterable[WrapRecord], context: Context, *, authenticated: bool = False) -> tuple[SecretKey, bool]:
+        """The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates.
+
+        `kms_denied`, `kms_throttled` and `kms_unavailable` lead on to the next KEK, anything else ends it. If none answers, an error that
+        a retry can cure comes before one that it cannot. With `authenticated`, wraps that anyone could have minted are passed over.
+        """
+        stored = {wrap.kek_uri: wrap for wrap in wraps}
+        failures: list[KmsError] = []
+        for provider in self.providers:
+            wrap = stored.get(provider.uri)
+            if wrap is None or (authenticated and not provider.capabilities.authenticates):
+                continue
+            wrapped = WrappedKey(wrap.wrapped, wrap.wrap_alg, wrap.kek_version)
+            try:
+                return _unwrap(provider, wrapped, context), provider.capabilities.authenticates
+            except KmsError as error:
+                failures.append(error)
+        if failures:
+            raise next((error for error in failures if error.retryable), failures[0])
+        raise KeyNotFoundError("key_not_found", "no KEK of this configuration opens this key: add to kek= the KEK that it was wrapped by")
+
+    def make_canary(self, provider: KeyManagementProvider) -> bytes:
+        """SPEC section 6.2."""
+        return self._wrap_verified(provider, canary_secret(provider.uri), canary_context(provider.uri)).wrapped
+
+    def check_canary(self, provider: KeyManagementProvider, wrapped: bytes) -> None:
+        """SPEC section 6.2. Raises: `authentication_failed` (another KEK), `store_invalid`, and what the provider answers."""
+        if type(wrapped) is not bytes:
+            raise StoreError("store_invalid", "a canary of the key store is not as sealpoint writes it")
+        try:
+            genuine = secrets_equal(_unwrap(provider, WrappedKey(wrapped), canary_context(provider.uri)), canary_secret(provider.uri))
+        except (AuthenticationError, KeyNotFoundError):
+            genuine = False
+        if not genuine:
+            raise AuthenticationError(
+                "authentication_failed",
+                f"the KEK at {provider.uri} is not the one that this key store was set up with: configure that one",
+            )
+
+    def _wrap_verified(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
+        wrapped = _call(provider, provider.wrap, secret, context, WrappedKey)
+        if not secrets_equal(_unwrap(provider, wrapped, context), secret):
+            raise AuthenticationError(
+                "authentication_failed",
+                f"the {scheme_of(provider.uri)} KEK unwraps to another key than it wrapped; nothing was stored",
+            )
+        created = now()
+        return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, created, created)
+
+
+def _provider(kek: object) -> KeyManagementProvider:
+    if isinstance(kek, str):
+        return provider_from_uri(kek)
+    if not isinstance(kek, KeyManagementProvider) or isinstance(kek, type):
+        raise InvalidArgumentError(
+            "invalid_argument",
+            "kek= takes a URI such as env:SEALPOINT_KEK, a KeyManagementProvider, or a list of these",
+        )
+    if not is_uri(kek.uri):
+        raise InvalidArgumentError("invalid_argument", "a provider's uri is a string such as my-kms:key-1")
+    return kek
+
+
+def _unwrap(provider: KeyManagementProvider, wrapped: WrappedKey, context: Context) -> SecretKey:
+    try:
+        return _call(provider, provider.unwrap, wrapped, context, SecretKey)
+    except SealpointError as error:
+        if error.code not in _UNREADABLE:
+            raise
+        raise StoreError("store_invalid", f"a key wrapped by the {scheme_of(provider.uri)} KEK is not as it was written: {error}") from None
+
+
+def _call(
+    provider: KeyManagementProvider,
+    method: Callable[[_Argument, Context], object],
+    argument: _Argument,
+    context: Context,
+    expected: type[_Result],
+) -> _Result:
+    """One call of a provider, which may be anybody's code."""
+    scheme = scheme_of(provider.uri)
+    try:
+        result = method(argument, context)
+    except SealpointError:
+        raise
+    except OSError as error:
+        raise KmsError("kms_unavailable", f"the {scheme} key service cannot be reached ({type(error).__name__})") from error
+    except Exception as error:
+        raise InternalError("internal", f"the provider of the {scheme} KEK raised {type(error).__name__}") from error
+    if not isinstance(result, expected):
+        raise InternalError("internal", f"the provider of the {scheme} KEK returned no {expected.__name__}")
+    return result

@@ -1,0 +1,361 @@
+"""The keyring: opened DEKs, loaded from a key store through the configured KEKs. Loading is the only I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, final
+
+from . import _fork
+from ._flight import Loaded, SingleFlight
+from ._keks import KekConfig, Keks
+from ._loader import Loader
+from ._native import Context, DekCache, envelope_dek_id
+from .errors import InvalidArgumentError, MalformedError, SealpointError, StoreError
+from .kms import scheme_of
+from .stores import NOT_SET_UP, KeyStore, StoreSettings, store_from_url
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Health", "KekHealth", "Keyring"]
+
+DEFAULT_CACHE_TTL_S = 3600
+MAX_CACHE_TTL_S = 30 * 86_400
+POINTER_TTL_S = 60
+CACHE_CAPACITY = 10_000
+
+
+@dataclass(frozen=True)
+class KekHealth:
+    """One KEK, in configured order."""
+
+    scheme: str
+    """What comes before the colon of its URI; the rest stays out of health reports."""
+    code: str | None
+    """None: its canary was just unwrapped. Otherwise the error's code; `key_not_found`: it has no canary yet, run setup()."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """`ok`: everything works. `degraded`: at least one KEK works. `failed`: what is not cached cannot be opened."""
+
+    status: Literal["ok", "degraded", "failed"]
+    store: str | None
+    """None, or the code of what is wrong with the key store."""
+    keks: tuple[KekHealth, ...]
+
+
+@final
+class Keyring:
+    """Seals and opens for any number of tenants; made by `connect` or `aconnect`. Safe to share between threads and tasks.
+
+    Seal and open are pure as long as the DEK is held (`cache_ttl`, and for the active DEK at most 60 seconds before the key store is
+    read again); otherwise they load it first. An outage never turns into plaintext: what cannot be loaded fails with `kms_unavailable`,
+    `kms_throttled`, `kms_denied` or `store_unavailable`. Each method with an `a` before its name is the async twin and never blocks the
+    event loop. After a fork the child starts with an empty cache.
+    """
+
+    def __init__(self, store: KeyStore, keks: Keks, cache_ttl: float, create_tenants: bool) -> None:
+        """Use `connect`."""
+        self._store = store
+        self._keks = keks
+        self._cache_ttl = cache_ttl
+        self._create_tenants = create_tenants
+        self._closed = False
+        self._after_fork()
+        _fork.watch(self)
+
+    @classmethod
+    def connect(
+        cls,
+        store: str | KeyStore,
+        *,
+        kek: KekConfig,
+        cache_ttl: float = DEFAULT_CACHE_TTL_S,
+        create_tenants: bool = True,
+    ) -> Self:
+        """Connects to a key store and proves every KEK against its canary; no DEK is opened.
+
+        store: `memory:` (set up at once), `sqlite:///relative.db`, `sqlite:////absolute/path.db`, or a `KeyStore`. One without any
+        sealpoint tables is accepted; until `setup()` nothing can be sealed or opened with it.
+        kek: `env:NAME`, `file:PATH`, a `KeyManagementProvider`, or a list of these: every new DEK is wrapped by each, and opened
+        by the first that answers.
+        cache_ttl: seconds that an opened DEK is held, at most what the key store's settings allow.
+        create_tenants: whether sealing for a tenant that the key store does not know registers it.
+
+        Raises: `invalid_argument`, `missing_dependency`, `authentication_failed` (another KEK than the key store was set up with),
+        `store_invalid`, `store_unavailable`, `kms_*`.
+        """
+        keyring = cls(_store(store), Keks(kek), _ttl(cache_ttl), _flag(create_tenants))
+        settings = keyring._store.settings()
+        if settings is not None:
+            keyring._check(settings)
+        elif store == "memory:":
+            keyring.setup()
+        return keyring
+
+    @classmethod
+    async def aconnect(
+        cls,
+        store: str | KeyStore,
+        *,
+        kek: KekConfig,
+        cache_ttl: float = DEFAULT_CACHE_TTL_S,
+        create_tenants: bool = True,
+    ) -> Self:
+        """See `connect`."""
+        return await asyncio.to_thread(cls.connect, store, kek=kek, cache_ttl=cache_ttl, create_tenants=create_tenants)
+
+    def setup(self) -> None:
+        """Creates or migrates the key store's tables and gives each KEK its canary. Changes nothing when called again.
+
+        The largest `cache_ttl` that the fleet may use is fixed here: this keyring's, or an hour if that is more.
+        """
+        self._require_open()
+        self._store.setup(math.ceil(max(self._cache_ttl, DEFAULT_CACHE_TTL_S)))
+        present = self._store.canaries()
+        for provider in self._keks.providers:
+            if provider.uri not in present:
+                self._store.add_canary(provider.uri, self._keks.make_canary(provider))
+        settings = self._store.settings()
+        if settings is None:
+            raise StoreError("store_invalid", NOT_SET_UP)
+        self._check(settings)
+
+    async def asetup(self) -> None:
+        """See `setup`."""
+        await asyncio.to_thread(self.setup)
+
+    def load(self, tenant: str, *, create: bool = True) -> None:
+        """Makes the tenant's active DEK usable, so that sealing needs no I/O; creates it if need be and allowed.
+
+        Raises: `key_not_found`, `key_destroyed`, `key_disabled`, `authentication_failed`, `store_*`, `kms_*`, `invalid_argument` (closed).
+        """
+        self._load_active(tenant, create)
+
+    async def aload(self, tenant: str, *, create: bool = True) -> None:
+        """See `load`."""
+        await self._aload_active(tenant, create)
+
+    def seal(self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False) -> bytes:
+        """An envelope (SPEC section 4) under the active DEK of the context's tenant; `pad` hides the payload's length.
+
+        Raises: as `load`, and `limit_exceeded`.
+        """
+        while True:
+            sealed = self._cache.seal(payload, context, content_type, pad)
+            if sealed is not None:
+                return sealed  # type: ignore[return-value]  # bytes: text was not asked for
+            key = self._load_active(context.tenant)
+            if key is not None:
+                return key.seal(payload, context, content_type=content_type, pad=pad)
+
+    async def aseal(self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False) -> bytes:
+        """See `seal`."""
+        while True:
+            sealed = self._cache.seal(payload, context, content_type, pad)
+            if sealed is not None:
+                return sealed  # type: ignore[return-value]  # bytes: text was not asked for
+            key = await self._aload_active(context.tenant)
+            if key is not None:
+                return key.seal(payload, context, content_type=content_type, pad=pad)
+
+    def seal_text(self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True) -> str:
+        """As `seal`, in text form (SPEC section 5). A string is sealed as its UTF-8 bytes."""
+        payload = _utf8(text)
+        while True:
+            sealed = self._cache.seal(payload, context, content_type, pad, True)
+            if sealed is not None:
+                return sealed  # type: ignore[return-value]  # str: text was asked for
+            key = self._load_active(context.tenant)
+            if key is not None:
+                return key.seal_text(payload, context, content_type=content_type, pad=pad)
+
+    async def aseal_text(self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True) -> str:
+        """See `seal_text`."""
+        payload = _utf8(text)
+        while True:
+            sealed = self._cache.seal(payload, context, content_type, pad, True)
+            if sealed is not None:
+                return sealed  # type: ignore[return-value]  # str: text was asked for
+            key = await self._aload_active(context.tenant)
+            if key is not None:
+                return key.seal_text(payload, context, content_type=content_type, pad=pad)
+
+    def open_typed(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes]:
+        """(content type, payload) of an envelope in either form, at the context that it was sealed with.
+
+        Never creates a key. Raises: the errors of SPEC section 8, `key_disabled`, `key_destroyed`, `store_*`, `kms_*`.
+        """
+        while True:
+            opened = self._cache.open(sealed, context)
+            if opened is not None:
+                return opened
+            key = self._load_dek(envelope_dek_id(sealed), context.tenant)
+            if key is not None:
+                return key.open_typed(sealed, context)
+
+    async def aopen_typed(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes]:
+        """See `open_typed`."""
+        while True:
+            opened = self._cache.open(sealed, context)
+            if opened is not None:
+                return opened
+            key = await self._aload_dek(envelope_dek_id(sealed), context.tenant)
+            if key is not None:
+                return key.open_typed(sealed, context)
+
+    def open(self, sealed: Buffer | str, context: Context) -> bytes:
+        """The payload; otherwise as `open_typed`."""
+        return self.open_typed(sealed, context)[1]
+
+    async def aopen(self, sealed: Buffer | str, context: Context) -> bytes:
+        """See `open`."""
+        return (await self.aopen_typed(sealed, context))[1]
+
+    def open_text(self, sealed: Buffer | str, context: Context) -> str:
+        """The payload as the string that it was sealed from; otherwise as `open_typed`. Raises also: `malformed` (it is no UTF-8)."""
+        return _text(self.open(sealed, context))
+
+    async def aopen_text(self, sealed: Buffer | str, context: Context) -> str:
+        """See `open_text`."""
+        return _text(await self.aopen(sealed, context))
+
+    def health(self) -> Health:
+        """Reads the key store and unwraps each canary, now. Raises: `invalid_argument` (closed), nothing else."""
+        self._require_open()
+        try:
+            if self._store.settings() is None:
+                raise StoreError("store_invalid", NOT_SET_UP)
+            canaries = self._store.canaries()
+        except SealpointError as error:
+            return Health("failed", error.code, ())
+        keks = []
+        for provider in self._keks.providers:
+            code = None if provider.uri in canaries else "key_not_found"
+            try:
+                if code is None:
+                    self._keks.check_canary(provider, canaries[provider.uri])
+            except SealpointError as error:
+                code = error.code
+            keks.append(KekHealth(scheme_of(provider.uri), code))
+        working = sum(kek.code is None for kek in keks)
+        return Health("ok" if working == len(keks) else "degraded" if working else "failed", None, tuple(keks))
+
+    async def ahealth(self) -> Health:
+        """See `health`."""
+        return await asyncio.to_thread(self.health)
+
+    def close(self) -> None:
+        """Wipes the opened DEKs. A `KeyStore` or provider that was passed in stays its owner's."""
+        self._closed = True
+        self._loader.close()
+        self._flights.close()
+
+    async def aclose(self) -> None:
+        """See `close`."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        schemes = ", ".join(scheme_of(provider.uri) for provider in self._keks.providers)
+        return f"<Keyring {type(self._store).__name__} kek={schemes}{' closed' if self._closed else ''}>"
+
+    def _load_active(self, tenant: str, create: bool = True) -> Loaded:
+        self._require_open()
+        key = ("active", _tenant(tenant), create)
+        return self._flights.run(key, lambda: self._loader.active(tenant, create))
+
+    async def _aload_active(self, tenant: str, create: bool = True) -> Loaded:
+        self._require_open()
+        key = ("active", _tenant(tenant), create)
+        return await self._flights.arun(key, lambda: self._loader.active(tenant, create))
+
+    def _load_dek(self, dek_id: bytes, tenant: str) -> Loaded:
+        """One DEK for opening. The tenant is part of the flight's key: nobody is handed the result of another tenant's flight."""
+        self._require_open()
+        return self._flights.run((dek_id, tenant), lambda: self._loader.dek(dek_id, tenant))
+
+    async def _aload_dek(self, dek_id: bytes, tenant: str) -> Loaded:
+        """See `_load_dek`."""
+        self._require_open()
+        return await self._flights.arun((dek_id, tenant), lambda: self._loader.dek(dek_id, tenant))
+
+    def _check(self, settings: StoreSettings) -> None:
+        if self._cache_ttl > settings.max_ttl:
+            raise InvalidArgumentError(
+                "invalid_argument",
+                f"cache_ttl is more than the {settings.max_ttl} seconds that this key store allows: lower it",
+            )
+        canaries = self._store.canaries()
+        for provider in self._keks.providers:
+            if provider.uri in canaries:
+                self._keks.check_canary(provider, canaries[provider.uri])
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InvalidArgumentError("invalid_argument", "this keyring is closed: connect another one")
+
+    def _after_fork(self) -> None:
+        """Also how it starts."""
+        self._flights = SingleFlight()
+        self._cache = DekCache(ttl=self._cache_ttl, pointer_ttl=min(POINTER_TTL_S, self._cache_ttl), capacity=CACHE_CAPACITY)
+        self._loader = Loader(self._store, self._keks, self._cache, self._flights, self._create_tenants)
+
+
+def _store(store: object) -> KeyStore:
+    if isinstance(store, str):
+        return store_from_url(store)
+    if not isinstance(store, KeyStore) or isinstance(store, type):
+        raise InvalidArgumentError("invalid_argument", "store is a URL such as sqlite:///keys.db, or a KeyStore")
+    return store
+
+
+def _ttl(cache_ttl: object) -> float:
+    if isinstance(cache_ttl, bool) or not isinstance(cache_ttl, (int, float)) or not 0 < cache_ttl <= MAX_CACHE_TTL_S:
+        raise InvalidArgumentError("invalid_argument", f"cache_ttl is a number of seconds: more than 0 and at most {MAX_CACHE_TTL_S}")
+    return cache_ttl
+
+
+def _flag(create_tenants: object) -> bool:
+    if not isinstance(create_tenants, bool):
+        raise InvalidArgumentError("invalid_argument", "create_tenants is True or False")
+    return create_tenants
+
+
+def _tenant(tenant: object) -> str:
+    """What a context would refuse never reaches the key store."""
+    if not isinstance(tenant, str):
+        raise InvalidArgumentError("invalid_argument", "a tenant is a string")
+    return Context(tenant=tenant, purpose="load").tenant
+
+
+def _utf8(text: str | Buffer) -> Buffer:
+    if not isinstance(text, str):
+        return text
+    if any("\ud800" <= character <= "\udfff" for character in text):  # checked, since the exception that encoding raises holds the text
+        raise InvalidArgumentError("invalid_argument", "the text has lone surrogates: it is no Unicode text")
+    return text.encode()
+
+
+def _text(payload: bytes) -> str:
+    """The exception that decoding raises holds the plaintext: it goes nowhere."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        pass
+    raise MalformedError("malformed", "the payload is no UTF-8 text: open it with open()")

@@ -1,0 +1,109 @@
+"""Key services: what holds a KEK and wraps DEKs with it.
+
+A provider is any object with the four members of `KeyManagementProvider`; `sealpoint.kms.local` is the shortest example.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from .._native import Context, LocalKek, SecretKey
+from ..errors import InvalidArgumentError, MissingDependencyError, SealpointError
+
+__all__ = ["KeyManagementProvider", "ProviderCapabilities", "WrappedKey", "provider_from_uri", "scheme_of"]
+
+
+@dataclass(frozen=True)
+class ProviderCapabilities:
+    """What a key service guarantees."""
+
+    binds_context: bool
+    """The service itself refuses to unwrap under another context (AWS, GCP, Vault, local; not RSA or AES-KW)."""
+    authenticates: bool
+    """Only who holds the KEK can make a wrap. RSA and HPKE wraps can be minted by anyone: they open data, but no new data is
+    sealed under a DEK that came through them."""
+    can_describe: bool = False
+    """The service can tell a key's state without using the key."""
+
+
+@dataclass(frozen=True)
+class WrappedKey:
+    """A DEK (or canary) under a KEK, as it lies in the key store."""
+
+    wrapped: bytes = field(repr=False)
+    wrap_alg: str = ""
+    """The provider's own name for how it wrapped."""
+    kek_version: str = ""
+    """The provider's own name for the KEK's version. Empty for canaries that are read back: the store keeps their bytes only."""
+
+
+@runtime_checkable
+class KeyManagementProvider(Protocol):
+    """One KEK. Calls come from several threads at once, and never from an event loop's thread.
+
+    Errors: raise `SealpointError` with `kms_denied`, `kms_throttled`, `kms_unavailable`, `key_not_found`, `key_disabled`,
+    `key_destroyed` or `authentication_failed`. An `OSError` (connection, timeout) counts as `kms_unavailable`, anything else as
+    `internal`. The async twins of the keyring call these methods in a thread: a provider needs no twins of its own.
+    """
+
+    @property
+    def uri(self) -> str:
+        """The KEK's name in configuration and key table: `scheme:…`. Not secret, never changes its meaning."""
+
+    @property
+    def capabilities(self) -> ProviderCapabilities: ...
+
+    def wrap(self, secret: SecretKey, context: Context, /) -> WrappedKey:
+        """Wraps 32 bytes bound to the context: `context.pairs()` or `context.canonical`, whichever the service takes."""
+
+    def unwrap(self, wrapped: WrappedKey, context: Context, /) -> SecretKey:
+        """The same 32 bytes; `SecretKey.from_bytes(bytearray)` wipes what the client library returned."""
+
+
+KNOWN_SCHEMES = ("env", "file")
+_LATER_SCHEMES = ("aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11")
+
+
+def provider_from_uri(uri: str) -> KeyManagementProvider:
+    """The provider that a KEK's URI names: `env:NAME` or `file:PATH`, neither with options.
+
+    Raises: `missing_dependency` (a scheme of a later release), `invalid_argument` (anything else, and what the provider itself says).
+    """
+    from .local import EnvProvider, FileProvider
+
+    scheme, colon, rest = uri.partition(":")
+    if _is_key(uri) or (_is_key(rest) and not rest.startswith("/")):
+        raise InvalidArgumentError("invalid_argument", "kek= was given a KEK itself; it takes the KEK's place: env:NAME or file:PATH")
+    if scheme in _LATER_SCHEMES:
+        raise MissingDependencyError(
+            "missing_dependency", f"{scheme}: is not in this release, which knows {_known()}; or pass a provider object"
+        )
+    if not colon or scheme not in KNOWN_SCHEMES:
+        raise InvalidArgumentError("invalid_argument", f"not the URI of a KEK; this release knows {_known()}")
+    if "?" in rest or "#" in rest:
+        raise InvalidArgumentError("invalid_argument", f"{scheme}: takes no options: remove what follows '?' or '#'")
+    return EnvProvider(rest) if scheme == "env" else FileProvider(rest)
+
+
+def scheme_of(uri: str) -> str:
+    """The part of a KEK's URI that messages and health reports show."""
+    return uri.partition(":")[0]
+
+
+def is_uri(uri: object) -> bool:
+    """Whether a provider's name can serve as one."""
+    return isinstance(uri, str) and re.fullmatch(r"[a-z][a-z0-9+.-]*:[^\x00-\x1f]{1,1000}", uri) is not None
+
+
+def _known() -> str:
+    return " and ".join(f"{scheme}:" for scheme in KNOWN_SCHEMES)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        LocalKek.parse(text)
+    except SealpointError:
+        return False
+    return True

@@ -1,0 +1,86 @@
+"""The serializer of what holds envelopes.
+
+A saver deserializes a row before anybody can authenticate it. LangGraph's default serializer rebuilds whatever class the row names, so
+whoever writes the database could run code with a crafted row, sealed values or not. What the wrapper stores needs none of that: plain
+containers, envelopes, and delta snapshots. So the inner saver reads and writes with this serializer, and only the payload of an
+authenticated envelope meets the application's own.
+"""
+
+import copy
+import json
+from typing import Any
+
+import ormsgpack
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT, JsonPlusSerializer
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from sealpoint.errors import MalformedError, PlaintextRefusedError
+
+_PACK = ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_REPLACE_SURROGATES
+_UNPACK = ormsgpack.OPT_NON_STR_KEYS
+
+
+class ContainerSerializer(SerializerProtocol):
+    """Plain values, bytes and delta snapshots, in the same bytes as LangGraph's own serializer; never a class that the data names."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        if isinstance(obj, bytes):
+            return "bytes", obj
+        if obj is None:
+            return "null", b""
+        return "msgpack", ormsgpack.packb(obj, default=_pack_other, option=_PACK)
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        kind, payload = data
+        try:
+            if kind == "msgpack":
+                return ormsgpack.unpackb(payload, ext_hook=_unpack_other, option=_UNPACK)
+            if kind == "bytes":
+                return payload
+            if kind == "json":
+                return json.loads(payload)
+        except ValueError:
+            raise MalformedError("malformed", f"a stored {kind} value does not parse: the row is damaged") from None
+        if kind == "null":
+            return None
+        raise PlaintextRefusedError(
+            "plaintext_refused", "a row has a type that SealedSaver never writes: it was stored without it, or was replaced"
+        )
+
+
+def storage_for(inner: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+    """A shallow copy of the saver, made as LangGraph's own `with_allowlist` does, that reads and writes containers only.
+
+    A saver that cannot be copied so, or whose serializer is the user's own, is used as it is.
+    """
+    serde = inner.serde
+    container: SerializerProtocol = ContainerSerializer()
+    if type(serde) is EncryptedSerializer and isinstance(serde.serde, JsonPlusSerializer):
+        container = EncryptedSerializer(serde.cipher, container)
+    elif not isinstance(serde, JsonPlusSerializer):
+        return inner
+    try:
+        storage = copy.copy(inner)
+        storage.serde = container
+    except (AttributeError, TypeError):
+        return inner
+    return storage
+
+
+class _Foreign:
+    """Stands for an object that was not built. It is no envelope, so the opener refuses it."""
+
+
+def _pack_other(obj: Any) -> ormsgpack.Ext:
+    if isinstance(obj, _DeltaSnapshot):
+        return ormsgpack.Ext(EXT_DELTA_SNAPSHOT, ormsgpack.packb(obj.value, option=_PACK))
+    raise TypeError(f"{type(obj).__name__} is neither plain data nor an envelope")
+
+
+def _unpack_other(code: int, data: bytes) -> Any:
+    if code == EXT_DELTA_SNAPSHOT:
+        return _DeltaSnapshot(ormsgpack.unpackb(data, ext_hook=_unpack_other, option=_UNPACK))
+    return _Foreign()

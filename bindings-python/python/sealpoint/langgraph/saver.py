@@ -1,0 +1,287 @@
+"""SealedSaver: any LangGraph checkpoint saver, with nothing readable in its database."""
+
+import inspect
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import Any, Literal, NamedTuple, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from sealpoint import Keyring
+from sealpoint.errors import InvalidArgumentError
+from sealpoint.langgraph.capabilities import class_for
+from sealpoint.langgraph.configs import asked_of, stripped
+from sealpoint.langgraph.container import storage_for
+from sealpoint.langgraph.history import delta_history
+from sealpoint.langgraph.layouts import layout_of
+from sealpoint.langgraph.metadata import split
+from sealpoint.langgraph.reuse import SealedValues
+from sealpoint.langgraph.sealer import Sealer
+from sealpoint.langgraph.steps import arun, run
+from sealpoint.tenants import TenantSource, check_source, resolve_tenant, returned_config
+
+
+class SealedSaver(BaseCheckpointSaver[Any]):
+    """Wraps a checkpoint saver: each value is sealed, bound to its tenant and its exact position, before the inner saver sees it.
+
+    Args:
+        inner: any `BaseCheckpointSaver`. Its serializer still decides how values are serialized.
+        keyring: holds the tenants' keys.
+        tenant: whose data it is: `from_config("workspace_id")`, `fixed("acme")` or a function of the config. A call without a tenant
+            is refused before anything is written (`tenant_required`). Give graphs that run the tenant in their config: `tenant_scope`
+            is for calls that have none, and LangGraph does not carry it to the writes of nodes that run in parallel threads.
+        mode: only `"strict"` in this release: unsealed data is refused (`plaintext_refused`).
+        legacy_serde: not in this release.
+        strict_filters: refuse `list(filter=…)` on metadata that is sealed. Otherwise such filters are applied after opening, which reads
+            and opens every checkpoint that the rest of the query selects.
+
+    Each call raises `SealpointError` with a code of SPEC section 9. Row-level operations that need no key (`delete_thread`, `prune`,
+    `delete_for_runs`) exist if the inner saver has them and go straight to it: sealing is not authorization.
+
+    Configs that the saver returns carry the tenant's key again, so that a replay from a history config finds its tenant.
+    """
+
+    def __new__(cls, inner: BaseCheckpointSaver[Any] | None = None, *_args: Any, **_kwargs: Any) -> "SealedSaver":
+        return object.__new__(class_for(cls, type(inner)) if isinstance(inner, BaseCheckpointSaver) else cls)
+
+    def __init__(
+        self,
+        inner: BaseCheckpointSaver[Any],
+        keyring: Keyring,
+        *,
+        tenant: TenantSource,
+        mode: Literal["strict"] = "strict",
+        legacy_serde: SerializerProtocol | None = None,
+        strict_filters: bool = False,
+    ) -> None:
+        if not isinstance(inner, BaseCheckpointSaver):
+            raise InvalidArgumentError("invalid_argument", "inner must be a checkpoint saver (a BaseCheckpointSaver)")
+        if isinstance(inner, SealedSaver):
+            raise InvalidArgumentError("invalid_argument", "inner is a SealedSaver already")
+        if not isinstance(keyring, Keyring):
+            raise InvalidArgumentError("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)")
+        if mode != "strict" or legacy_serde is not None:
+            what = (
+                "mode='migrating' and legacy_serde are not in this release" if mode in ("strict", "migrating") else "mode must be 'strict'"
+            )
+            raise InvalidArgumentError("invalid_argument", what)
+        self._inner, self._keyring, self._source = inner, keyring, check_source(tenant)
+        self._strict_filters = strict_filters
+        self._storage = storage_for(inner)
+        self._sealer = Sealer(keyring, inner.serde, layout_of(type(inner)), SealedValues())
+        self._takes_task_path = {
+            method: "task_path" in inspect.signature(getattr(inner, method)).parameters for method in ("put_writes", "aput_writes")
+        }
+
+    @property
+    def inner(self) -> BaseCheckpointSaver[Any]:
+        """The wrapped saver. What is read through it is sealed; what is written through it is not, and will be refused."""
+        return self._inner
+
+    def setup(self) -> Any:
+        """Sets up the inner saver and the keyring. With an async inner saver this returns an awaitable, as that saver's own does."""
+        inner_setup = getattr(self._storage, "setup", None)
+        if inspect.iscoroutinefunction(inner_setup):
+            return self._asetup(inner_setup)
+        if inner_setup is not None:
+            inner_setup()
+        self._keyring.setup()
+        return None
+
+    async def _asetup(self, inner_setup: Any) -> None:
+        await inner_setup()
+        await self._keyring.asetup()
+
+    # -- what LangGraph asks of every saver
+
+    def put(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        tenant = resolve_tenant(self._source, config)
+        sealed = run(self._sealer.put(tenant, config, checkpoint, metadata, new_versions), self._keyring)
+        return returned_config(self._source, self._storage.put(stripped(config), *sealed, new_versions), tenant)
+
+    async def aput(
+        self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> RunnableConfig:
+        tenant = resolve_tenant(self._source, config)
+        sealed = await arun(self._sealer.put(tenant, config, checkpoint, metadata, new_versions), self._keyring)
+        return returned_config(self._source, await self._storage.aput(stripped(config), *sealed, new_versions), tenant)
+
+    def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        tenant = resolve_tenant(self._source, config)
+        sealed = run(self._sealer.writes(tenant, config, writes, task_id), self._keyring)
+        self._storage.put_writes(stripped(config), sealed, task_id, *self._path("put_writes", task_path))
+
+    async def aput_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
+        tenant = resolve_tenant(self._source, config)
+        sealed = await arun(self._sealer.writes(tenant, config, writes, task_id), self._keyring)
+        await self._storage.aput_writes(stripped(config), sealed, task_id, *self._path("aput_writes", task_path))
+
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        tenant = resolve_tenant(self._source, config)
+        found = self._storage.get_tuple(inward := stripped(config))
+        if found is None:
+            return None
+        opened = run(self._sealer.open_tuple(tenant, found, asked_of(config, ns="")), self._keyring)
+        return opened and self._outward(opened, tenant, config if found.config is inward else None)
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        tenant = resolve_tenant(self._source, config)
+        found = await self._storage.aget_tuple(inward := stripped(config))
+        if found is None:
+            return None
+        opened = await arun(self._sealer.open_tuple(tenant, found, asked_of(config, ns="")), self._keyring)
+        return opened and self._outward(opened, tenant, config if found.config is inward else None)
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Checkpoints, newest first. Filters on sealed metadata are applied after opening (see `strict_filters`).
+
+        Without a config this is every thread in the database: the tenant then comes from `tenant_scope`, `fixed` or the function, and
+        a row of another tenant raises.
+        """
+        return self._list(self._plan(config, filter, before, limit))
+
+    def _list(self, plan: "_ListPlan") -> Iterator[CheckpointTuple]:
+        left = plan.limit
+        if left is not None and left <= 0:
+            return
+        with closing(_closable(self._storage.list(plan.config, **plan.arguments))) as rows:
+            for row in rows:
+                found = run(self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter), self._keyring)
+                if found is None:
+                    continue
+                yield self._outward(found, plan.tenant)
+                if left is not None and (left := left - 1) == 0:
+                    return
+
+    def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """`list` for async savers."""
+        return self._alist(self._plan(config, filter, before, limit))
+
+    async def _alist(self, plan: "_ListPlan") -> AsyncIterator[CheckpointTuple]:
+        left = plan.limit
+        if left is not None and left <= 0:
+            return
+        async with aclosing(_aclosable(self._storage.alist(plan.config, **plan.arguments))) as rows:
+            async for row in rows:
+                found = await arun(self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter), self._keyring)
+                if found is None:
+                    continue
+                yield self._outward(found, plan.tenant)
+                if left is not None and (left := left - 1) == 0:
+                    return
+
+    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        tenant = resolve_tenant(self._source, config)
+        return run(delta_history(self._sealer, self._storage, tenant, config, channels), self._keyring)
+
+    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+        tenant = resolve_tenant(self._source, config)
+        return await arun(delta_history(self._sealer, self._storage, tenant, config, channels), self._keyring)
+
+    # -- what is the inner saver's own
+
+    @property
+    def serde(self) -> SerializerProtocol:  # type: ignore[override]  # an attribute there; here it is the inner saver's, for reading
+        """How values are serialized before they are sealed."""
+        return self._sealer.serde
+
+    @property
+    def config_specs(self) -> Any:
+        return self._inner.config_specs
+
+    def get_next_version(self, current: Any, channel: None) -> Any:
+        return self._inner.get_next_version(current, channel)
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> "SealedSaver":
+        """A clone whose serializer also rebuilds these classes (LangGraph's strict msgpack mode)."""
+        inner = self._inner.with_allowlist(extra_allowlist)
+        if inner is self._inner:
+            return self
+        clone = object.__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone._inner, clone._sealer = inner, self._sealer.with_serde(inner.serde)
+        if self._storage is self._inner:
+            clone._storage = inner
+        return clone
+
+    # -- shared by the sync and the async halves
+
+    def _plan(
+        self, config: RunnableConfig | None, filter: dict[str, Any] | None, before: RunnableConfig | None, limit: int | None
+    ) -> "_ListPlan":
+        tenant = resolve_tenant(self._source, config)
+        clear, sealed = split(filter or {})
+        if sealed and self._strict_filters:
+            raise InvalidArgumentError(
+                "invalid_argument",
+                f"strict_filters: the metadata {', '.join(map(repr, sealed))} is sealed, so the database cannot filter on it",
+            )
+        arguments = {
+            "filter": clear or None,
+            "before": before and stripped(before),
+            "limit": None if sealed else limit,
+        }
+        return _ListPlan(tenant, config and stripped(config), arguments, asked_of(config), sealed, limit if sealed else None)
+
+    def _plan_in(self, tenant: str, thread_id: str) -> "_ListPlan":
+        """A whole thread, in a tenant that is known."""
+        config: RunnableConfig = {"configurable": {"thread_id": thread_id}}
+        return _ListPlan(tenant, config, {}, asked_of(config), {}, None)
+
+    def _path(self, method: str, task_path: str) -> tuple[str, ...]:
+        """Savers from before `task_path` existed do not take it."""
+        return (task_path,) if self._takes_task_path[method] else ()
+
+    def _outward(self, found: CheckpointTuple, tenant: str, config: RunnableConfig | None = None) -> CheckpointTuple:
+        """The row with configs for the caller. Savers that answer with the very config of the question get the caller's own back."""
+        parent = found.parent_config
+        return found._replace(
+            config=returned_config(self._source, config or found.config, tenant),
+            parent_config=parent and returned_config(self._source, parent, tenant),
+        )
+
+
+class _ListPlan(NamedTuple):
+    tenant: str
+    config: RunnableConfig | None
+    arguments: dict[str, Any]
+    asked: Any
+    sealed_filter: dict[str, Any]
+    limit: int | None
+    """Counted here, because the inner saver cannot know which rows a sealed filter lets through."""
+
+
+def _closable(rows: Iterator[CheckpointTuple]) -> Generator[CheckpointTuple, None, None]:
+    """Leaving a loop early must end the inner cursor at once: some savers hold a lock until then."""
+    if hasattr(rows, "close"):
+        return cast(Generator[CheckpointTuple, None, None], rows)
+    return (row for row in rows)
+
+
+def _aclosable(rows: AsyncIterator[CheckpointTuple]) -> Any:
+    return rows if hasattr(rows, "aclose") else (row async for row in rows)

@@ -1,0 +1,319 @@
+"""What a checkpoint looks like sealed (SPEC section 7): no I/O, and the only place that seals or opens one."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    PendingWrite,
+    get_checkpoint_metadata,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+
+from sealpoint import Keyring
+from sealpoint._native import Context, envelope_dek_id, is_sealed, manifest_open, manifest_payload
+from sealpoint.errors import AuthenticationError, MalformedError, PlaintextRefusedError, SealpointError, error_for
+from sealpoint.langgraph.layouts import Layout
+from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
+from sealpoint.langgraph.positions import TASKS, Position, position
+from sealpoint.langgraph.reuse import SealedValues
+from sealpoint.langgraph.steps import Open, Seal, Steps
+
+_KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"})
+_PAD_BELOW = 1024
+_PAD_CHARACTERS = 256
+
+
+class Asked(NamedTuple):
+    """What a row must turn out to be. None: whatever the saver says."""
+
+    thread: str | None
+    ns: str | None
+    checkpoint: str | None
+
+
+class Sealer:
+    def __init__(self, keyring: Keyring, serde: SerializerProtocol, layout: Layout, reuse: SealedValues) -> None:
+        self.keyring, self.serde, self.layout, self.reuse = keyring, serde, layout, reuse
+
+    def with_serde(self, serde: SerializerProtocol) -> "Sealer":
+        return Sealer(self.keyring, serde, self.layout, self.reuse)
+
+    # -- sealing
+
+    def put(
+        self, tenant: str, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
+    ) -> Steps[tuple[Checkpoint, CheckpointMetadata]]:
+        """The checkpoint and the metadata that the inner saver gets."""
+        conf = config["configurable"]
+        at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
+        parent: str | None = conf.get("checkpoint_id")
+        clear, rest = split(get_checkpoint_metadata(config, metadata))
+        rest_type, rest_payload = self.serde.dumps_typed(rest)
+        reuse = True
+        while True:
+            sealed, manifest, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, parent is None, reuse)
+            record = manifest_payload(
+                _fields(checkpoint, clear), parent=parent, exact=self.layout.exact, channels=manifest, metadata=rest_payload
+            )
+            context = at.metadata.extend(checkpoint=checkpoint["id"])
+            text = self.keyring._cache.seal(record, context, rest_type, True, True)
+            if text is None:
+                text = yield Seal(record, context, rest_type, True, True)
+            # Whatever was just sealed names the active key: an envelope that was kept from before a rotation must not live on.
+            if not reused or all(envelope[5:21] == envelope_dek_id(text) for envelope in reused):
+                break
+            reuse = False
+        clear[SEALED_KEY] = text
+        return sealed, cast(CheckpointMetadata, clear)
+
+    def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
+        conf = config["configurable"]
+        at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
+        of_task = at.write.extend(checkpoint=str(conf["checkpoint_id"]), task=str(task_id))
+        seal, dumps = self.keyring._cache.seal, self.serde.dumps_typed
+        out: list[tuple[str, Any]] = []
+        for channel, value in writes:
+            context = (at.tasks if channel == TASKS else of_task).extend(channel=channel)
+            kind, payload = dumps(value)
+            pad = len(payload) <= _PAD_BELOW or _is_padded(value)
+            envelope = seal(payload, context, kind, pad)
+            if envelope is None:
+                envelope = yield Seal(payload, context, kind, pad, False)
+            out.append((channel, envelope))
+        return out
+
+    def _seal_checkpoint(
+        self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
+    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], list[bytes]]]:
+        layout, kept = self.layout, self.reuse
+        seal, dumps = self.keyring._cache.seal, self.serde.dumps_typed
+        versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
+        tasks_apart = _tasks_apart(checkpoint)
+        values: dict[str, Any] = {}
+        manifest: list[tuple[str, bytes | str | None]] = []
+        reused: list[bytes] = []
+        for name, value in (checkpoint.get("channel_values") or {}).items():
+            version = versions.get(name)
+            stored = not layout.new_versions_only or name in new_versions
+            # A saver with a table for values gives back only what has a version, and on a thread's first checkpoint only what is new.
+            listed = layout.exact or (version is not None and (stored or not first))
+            if not stored:
+                if listed and not (tasks_apart and name == TASKS):
+                    manifest.append((name, None))
+                continue
+            if isinstance(value, _DeltaSnapshot):
+                values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name))))
+                if listed:
+                    manifest.append((name, None))
+                continue
+            if tasks_apart and name == TASKS:
+                values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name))
+                continue
+            envelope: Any = None
+            key = (at.tenant, at.thread, at.ns, name)
+            if reuse and name not in new_versions and (envelope := kept.get(key, version, value)) is not None:
+                reused.append(envelope)
+            if envelope is None:
+                context = at.channel.extend(channel=name, version="" if version is None else version)
+                kind, payload = dumps(value)
+                text = layout.inline_primitives and _is_primitive(value)
+                pad = len(payload) <= _PAD_BELOW or _is_padded(value)
+                envelope = seal(payload, context, kind, pad, text)
+                if envelope is None:
+                    envelope = yield Seal(payload, context, kind, pad, text)
+                kept.put(key, version, value, envelope)
+            values[name] = envelope
+            if listed:
+                manifest.append((name, envelope if layout.exact else None))
+        sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
+        for field in checkpoint.keys() - _KNOWN_FIELDS:
+            context = at.field.extend(checkpoint=checkpoint["id"], field=field)
+            sealed[field] = yield from self._seal_value(sealed[field], context)
+        return cast(Checkpoint, sealed), manifest, reused
+
+    def _seal_value(self, value: Any, context: Context) -> Steps[Any]:
+        kind, payload = self.serde.dumps_typed(value)
+        pad = len(payload) <= _PAD_BELOW or _is_padded(value)
+        envelope = self.keyring._cache.seal(payload, context, kind, pad)
+        if envelope is None:
+            envelope = yield Seal(payload, context, kind, pad, False)
+        return envelope
+
+    # -- opening
+
+    def open_tuple(
+        self,
+        tenant: str,
+        found: CheckpointTuple,
+        asked: Asked,
+        *,
+        wanted: Mapping[str, Any] | None = None,
+        only: Collection[str] | None = None,
+    ) -> Steps[CheckpointTuple | None]:
+        """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened."""
+        at, checkpoint_id = self._placed(tenant, found, asked)
+        checkpoint = cast(dict[str, Any], found.checkpoint)
+        metadata = yield from self._open_metadata(at, checkpoint_id, found)
+        if wanted and not matches(metadata, wanted):
+            return None
+        opened = {**checkpoint, "channel_values": (yield from self._open_values(at, checkpoint, only))}
+        if only is None:
+            for field in checkpoint.keys() - _KNOWN_FIELDS:
+                context = at.field.extend(checkpoint=checkpoint_id, field=field)
+                opened[field] = yield from self._open_value(checkpoint[field], context, f"the field {field!r} of a checkpoint")
+        pending: list[PendingWrite] | None = None
+        if found.pending_writes is not None:
+            pending = yield from self._open_writes(at, checkpoint_id, found.pending_writes, only)
+        return found._replace(checkpoint=cast(Checkpoint, opened), metadata=cast(CheckpointMetadata, metadata), pending_writes=pending)
+
+    def _placed(self, tenant: str, found: CheckpointTuple, asked: Asked) -> tuple[Position, str]:
+        """Where the saver says that the row lies, after comparing it with what was asked for and with the checkpoint itself."""
+        conf = found.config["configurable"]
+        thread, ns, checkpoint_id = str(conf["thread_id"]), conf.get("checkpoint_ns") or "", str(conf["checkpoint_id"])
+        if (
+            (asked.thread is not None and thread != asked.thread)
+            or (asked.ns is not None and ns != asked.ns)
+            or (asked.checkpoint is not None and checkpoint_id != asked.checkpoint)
+        ):
+            raise AuthenticationError("authentication_failed", "the saver returned a row of another place than was asked for")
+        if not isinstance(found.checkpoint, dict) or not isinstance(found.checkpoint.get("channel_values") or {}, dict):
+            raise MalformedError("malformed", "a stored checkpoint is not a map: the row is damaged")
+        if not isinstance(found.metadata, dict):
+            raise PlaintextRefusedError("plaintext_refused", _UNSEALED.format("the metadata of a checkpoint"))
+        if found.checkpoint.get("id") != checkpoint_id:
+            raise AuthenticationError("authentication_failed", "a checkpoint is not the one that its row is named after")
+        parent = found.parent_config["configurable"] if found.parent_config else {}
+        if str(parent.get("thread_id", thread)) != thread or (parent.get("checkpoint_ns", ns) or "") != ns:
+            raise AuthenticationError("authentication_failed", "a checkpoint has a parent in another thread or namespace")
+        return position(tenant, thread, ns), checkpoint_id
+
+    def _open_metadata(self, at: Position, checkpoint_id: str, found: CheckpointTuple) -> Steps[dict[str, Any]]:
+        row = cast(dict[str, Any], found.metadata)
+        checkpoint = cast(dict[str, Any], found.checkpoint)
+        sealed = row.get(SEALED_KEY)
+        if not isinstance(sealed, str):
+            raise PlaintextRefusedError("plaintext_refused", _UNSEALED.format("the metadata of a checkpoint"))
+        tasks_apart = _tasks_apart(checkpoint)
+        channels: list[tuple[str, bytes | str | None]] = []
+        for name, value in (checkpoint.get("channel_values") or {}).items():
+            if isinstance(value, _DeltaSnapshot):
+                channels.append((name, None))
+            elif not (tasks_apart and name == TASKS):
+                channels.append((name, _envelope(value, name)))
+        clear = {key: row[key] for key in CLEAR if key in row}
+        try:
+            kind, payload = yield from self._open(sealed, at.metadata.extend(checkpoint=checkpoint_id))
+            parent = found.parent_config["configurable"].get("checkpoint_id") if found.parent_config else None
+            rest = manifest_open(payload, _fields(checkpoint, clear), parent=parent, channels=channels)
+        except SealpointError as error:
+            raise _where(error, "the manifest of a checkpoint") from None
+        return {**clear, **self.serde.loads_typed((kind, rest))}
+
+    def _open_values(self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None) -> Steps[dict[str, Any]]:
+        open_, loads, reuse = self.keyring._cache.open, self.serde.loads_typed, self.reuse
+        versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
+        tasks_apart = _tasks_apart(checkpoint)
+        out: dict[str, Any] = {}
+        for name, value in (checkpoint.get("channel_values") or {}).items():
+            if only is not None and name not in only:
+                continue
+            if isinstance(value, _DeltaSnapshot):
+                out[name] = _DeltaSnapshot((yield from self._open_value(value.value, at.delta.extend(channel=name), f"channel {name!r}")))
+                continue
+            if tasks_apart and name == TASKS:
+                out[name] = yield from self._open_tasks(at, value)
+                continue
+            version = versions.get(name)
+            context = at.channel.extend(channel=name, version="" if version is None else version)
+            try:
+                opened = open_(value, context)
+                if opened is None:
+                    opened = yield Open(value, context)
+            except SealpointError as error:
+                raise _where(error, f"channel {name!r}") from None
+            out[name] = loaded = loads(opened)
+            reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
+        return out
+
+    def _open_tasks(self, at: Position, value: Any) -> Steps[Any]:
+        """Old checkpoints: the channel's own value, or the writes to it that some savers move there on reading."""
+        context = at.tasks.extend(channel=TASKS)
+        if not isinstance(value, (list, tuple)):
+            return (yield from self._open_value(value, context, f"channel {TASKS!r}"))
+        out = []
+        for item in value:
+            out.append((yield from self._open_value(item, context, f"channel {TASKS!r}")))
+        return out
+
+    def _open_writes(
+        self, at: Position, checkpoint_id: str, writes: Sequence[PendingWrite], only: Collection[str] | None
+    ) -> Steps[list[PendingWrite]]:
+        of_checkpoint = at.write.extend(checkpoint=checkpoint_id) if writes else at.write
+        out: list[PendingWrite] = []
+        for task_id, channel, value in writes:
+            if only is not None and channel not in only:
+                continue
+            base = at.tasks if channel == TASKS else of_checkpoint.extend(task=str(task_id))
+            context = base.extend(channel=channel)
+            out.append((task_id, channel, (yield from self._open_value(value, context, f"a pending write to channel {channel!r}"))))
+        return out
+
+    def _open_value(self, value: Any, context: Context, what: str) -> Steps[Any]:
+        try:
+            opened = yield from self._open(_envelope(value), context)
+        except SealpointError as error:
+            raise _where(error, what) from None
+        return self.serde.loads_typed(opened)
+
+    def _open(self, sealed: bytes | str, context: Context) -> Steps[tuple[str, bytes]]:
+        opened = self.keyring._cache.open(sealed, context)
+        if opened is None:
+            opened = yield Open(sealed, context)
+        return opened
+
+
+_UNSEALED = "{} is not sealed: it was stored without SealedSaver, or was replaced"
+_REMEDIES = {
+    "plaintext_refused": "it was stored without SealedSaver, or was replaced",
+    "authentication_failed": "it was changed or moved in the database, or belongs to another tenant",
+    "key_not_found": "its key is not in this key store, or belongs to another tenant",
+}
+
+
+def _fields(checkpoint: Mapping[str, Any], clear: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+    get = checkpoint.get
+    return get("v"), get("id"), get("ts"), get("channel_versions"), get("versions_seen"), get("updated_channels"), clear
+
+
+def _tasks_apart(checkpoint: Mapping[str, Any]) -> bool:
+    """Before version 4, savers may rebuild `__pregel_tasks` from writes: it has no version and is outside the manifest."""
+    v = checkpoint.get("v")
+    return not isinstance(v, int) or v < 4
+
+
+def _is_primitive(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def _is_padded(value: Any) -> bool:
+    """Lengths tell "approved" from "denied" (SPEC section 4.1)."""
+    return _is_primitive(value) and (not isinstance(value, str) or len(value) <= _PAD_CHARACTERS)
+
+
+def _envelope(value: Any, channel: str | None = None) -> bytes | str:
+    if isinstance(value, (bytes, str)) and is_sealed(value):
+        return value
+    what = "a stored value" if channel is None else f"channel {channel!r}"
+    raise PlaintextRefusedError("plaintext_refused", _UNSEALED.format(what))
+
+
+def _where(error: SealpointError, what: str) -> SealpointError:
+    """The same error, saying which value it was about."""
+    remedy = _REMEDIES.get(error.code)
+    return error_for(error.code, f"{what}: {error}" + (f" ({remedy})" if remedy else ""))

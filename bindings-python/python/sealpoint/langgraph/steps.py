@@ -1,0 +1,91 @@
+"""Sealing and opening are pure until a key is missing. They are written once, as generators that yield what they need done; these two
+loops do it, blocking or not."""
+
+from collections.abc import Generator
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from sealpoint import Keyring
+from sealpoint._native import Context
+
+T = TypeVar("T")
+
+
+class Seal:
+    """A value whose tenant's active key is not in memory: the keyring loads it, then seals."""
+
+    __slots__ = ("args", "content_type", "pad", "text")
+
+    def __init__(self, payload: Any, context: Context, content_type: str, pad: bool, text: bool) -> None:
+        self.args, self.content_type, self.pad, self.text = (payload, context), content_type, pad, text
+
+    def now(self, keyring: Keyring) -> Any:
+        seal = keyring.seal_text if self.text else keyring.seal
+        return seal(*self.args, content_type=self.content_type, pad=self.pad)
+
+    async def later(self, keyring: Keyring) -> Any:
+        seal = keyring.aseal_text if self.text else keyring.aseal
+        return await seal(*self.args, content_type=self.content_type, pad=self.pad)
+
+
+class Open:
+    """An envelope whose key is not in memory."""
+
+    __slots__ = ("args",)
+
+    def __init__(self, sealed: bytes | str, context: Context) -> None:
+        self.args = (sealed, context)
+
+    def now(self, keyring: Keyring) -> Any:
+        return keyring.open_typed(*self.args)
+
+    async def later(self, keyring: Keyring) -> Any:
+        return await keyring.aopen_typed(*self.args)
+
+
+class Fetch:
+    """A row of the inner saver."""
+
+    __slots__ = ("config", "saver")
+
+    def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
+        self.saver, self.config = saver, config
+
+    def now(self, _keyring: Keyring) -> Any:
+        return self.saver.get_tuple(self.config)
+
+    async def later(self, _keyring: Keyring) -> Any:
+        return await self.saver.aget_tuple(self.config)
+
+
+Steps = Generator[Seal | Open | Fetch, Any, T]
+
+
+def run(steps: Steps[T], keyring: Keyring) -> T:
+    try:
+        need = next(steps)
+        while True:
+            try:
+                done = need.now(keyring)
+            except Exception as error:  # noqa: BLE001  # the steps say which value it was about
+                need = steps.throw(error)
+            else:
+                need = steps.send(done)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+async def arun(steps: Steps[T], keyring: Keyring) -> T:
+    try:
+        need = next(steps)
+        while True:
+            try:
+                done = await need.later(keyring)
+            except Exception as error:  # noqa: BLE001  # the steps say which value it was about
+                need = steps.throw(error)
+            else:
+                need = steps.send(done)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]

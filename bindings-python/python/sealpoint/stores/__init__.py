@@ -1,0 +1,176 @@
+"""Key stores: where tenants, DEKs, their wraps and the canaries lie. Nothing in a key store is secret, and nothing in it is trusted.
+
+Tables (prefix `sealpoint_`; every language reads and writes the same ones; schema version 1):
+
+    tenants   tenant text, kek_uri text or null (null: the KEKs of the configuration), created_at, shredded_at or null
+    deks      dek_id 16 bytes, tenant, purpose 1..4, suite, version, state, key_check 32 bytes,
+              created_at, retired_at, destroyed_at, rotated_by
+    wraps     dek_id, kek_uri, kek_version text, wrap_alg text, wrapped bytes, created_at, verified_at
+    settings  one row: schema_version, max_ttl (seconds)
+    canaries  kek_uri, wrapped bytes
+
+Times are integers: microseconds since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+
+from ..errors import InvalidArgumentError, StoreError
+
+__all__ = ["DekRecord", "DekState", "KeyStore", "StoreSettings", "TenantRecord", "WrapRecord", "store_from_url"]
+
+SCHEMA_VERSION = 1
+NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it"
+
+DekState: TypeAlias = Literal["active", "retired", "pending_destroy", "destroyed"]
+
+
+@dataclass(frozen=True)
+class WrapRecord:
+    """A DEK under one KEK. Raises: `store_invalid` (a field of another type or size)."""
+
+    kek_uri: str
+    kek_version: str
+    wrap_alg: str
+    wrapped: bytes = field(repr=False)
+    created_at: int
+    verified_at: int | None
+    """When this wrap was last opened and compared."""
+
+    def __post_init__(self) -> None:
+        _require(type(self.kek_uri) is str and type(self.kek_version) is str and type(self.wrap_alg) is str)
+        _require(type(self.wrapped) is bytes and 0 < len(self.wrapped) <= 65_536)
+        _require(type(self.created_at) is int and type(self.verified_at) in (int, type(None)))
+
+
+@dataclass(frozen=True)
+class DekRecord:
+    """A DEK with its wraps. Raises: `store_invalid` (a field of another type or size)."""
+
+    dek_id: bytes
+    tenant: str = field(repr=False)
+    purpose: int
+    suite: int
+    version: int
+    state: DekState
+    key_check: bytes = field(repr=False)
+    created_at: int
+    wraps: tuple[WrapRecord, ...] = field(repr=False)
+    shredded_at: int | None = None
+    """The tenant's tombstone."""
+
+    def __post_init__(self) -> None:
+        _require(type(self.dek_id) is bytes and len(self.dek_id) == 16)
+        _require(type(self.tenant) is str and self.tenant != "")
+        _require(type(self.purpose) is int and 1 <= self.purpose <= 4)
+        _require(type(self.suite) is int and 1 <= self.suite <= 255)
+        _require(type(self.version) is int and 1 <= self.version < 2**32)
+        _require(self.state in get_args(DekState))
+        _require(type(self.key_check) is bytes and len(self.key_check) == 32)
+        _require(type(self.created_at) is int and type(self.shredded_at) in (int, type(None)))
+
+
+@dataclass(frozen=True)
+class TenantRecord:
+    """A tenant that has, or had, DEKs."""
+
+    created_at: int
+    shredded_at: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(type(self.created_at) is int and type(self.shredded_at) in (int, type(None)))
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What all who use a key store share. Raises: `store_invalid` (unreadable, or a newer schema than this release knows)."""
+
+    schema_version: int
+    max_ttl: int
+    """Seconds. Nobody caches a DEK for longer, so a destroyed one is gone everywhere after this time."""
+
+    def __post_init__(self) -> None:
+        _require(type(self.schema_version) is int and self.schema_version >= 1 and type(self.max_ttl) is int and self.max_ttl >= 1)
+        if self.schema_version > SCHEMA_VERSION:
+            raise StoreError(
+                "store_invalid",
+                f"the key store has schema version {self.schema_version}, this release knows {SCHEMA_VERSION}: upgrade sealpoint",
+            )
+
+
+@runtime_checkable
+class KeyStore(Protocol):
+    """Calls come from several threads at once, and never from an event loop's thread.
+
+    Errors: `store_unavailable` and `store_invalid`, the latter naming setup() if the tables are missing.
+    """
+
+    def setup(self, max_ttl: int) -> None:
+        """Creates what is missing and migrates what is old, atomically; settings that are there stay."""
+
+    def settings(self) -> StoreSettings | None:
+        """None: no sealpoint tables at all."""
+
+    def canaries(self) -> Mapping[str, bytes]:
+        """Wrapped canaries by kek_uri."""
+
+    def add_canary(self, kek_uri: str, wrapped: bytes) -> None:
+        """Leaves one that is there as it is."""
+
+    def tenant(self, tenant: str) -> TenantRecord | None: ...
+
+    def dek(self, dek_id: bytes) -> DekRecord | None: ...
+
+    def active_dek(self, tenant: str, purpose: int) -> DekRecord | None: ...
+
+    def next_version(self, tenant: str, purpose: int) -> int:
+        """One more than the highest version there ever was."""
+
+    def create_dek(self, record: DekRecord) -> DekRecord:
+        """Registers the tenant if need be and stores the record as its active DEK, atomically, unless there is an active one already.
+
+        Returns the active one: the record given, or the winner's. Raises: `key_destroyed` (a tombstoned tenant).
+        """
+
+
+def store_from_url(url: str) -> KeyStore:
+    """`memory:`, `sqlite:///relative.db` or `sqlite:////absolute/path.db`. Raises: `invalid_argument`."""
+    if url == "memory:":
+        from .memory import MemoryStore
+
+        return MemoryStore()
+    if url.startswith(("postgres:", "postgresql:")):
+        raise InvalidArgumentError(
+            "invalid_argument",
+            "Postgres key stores are not in this release: use sqlite:///keys.db or a KeyStore of your own",
+        )
+    path = url.removeprefix("sqlite:///")
+    if path == url:
+        raise InvalidArgumentError(
+            "invalid_argument",
+            "a key store is memory:, sqlite:///relative.db, sqlite:////absolute/path.db or a KeyStore",
+        )
+    if path == ":memory:":
+        raise InvalidArgumentError("invalid_argument", "for keys that nothing keeps, the key store is memory:")
+    if not path or any(character in path for character in "?#\0"):
+        raise InvalidArgumentError("invalid_argument", "sqlite:/// is followed by the path of a file and takes no options")
+    from .sqlite import SqliteStore
+
+    return SqliteStore(path)
+
+
+def now() -> int:
+    """Microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise StoreError(
+            "store_invalid",
+            "a row of the key store is not as sealpoint writes it: it was changed, or written by something else",
+        )

@@ -1,0 +1,116 @@
+"""Who the data belongs to: where a wrapper finds the tenant of a call. There is no default tenant."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+from .errors import InvalidArgumentError, TenantRequiredError
+
+Config: TypeAlias = Mapping[str, Any]
+"""A LangGraph config: `{"configurable": {…}, …}`."""
+
+_AnyConfig = TypeVar("_AnyConfig", bound=Mapping[str, Any])
+_scope: ContextVar[str | None] = ContextVar("sealpoint_tenant", default=None)
+
+
+@dataclass(frozen=True)
+class FromConfig:
+    """The tenant is `config["configurable"][key]`; if the config has no such key, the one of `tenant_scope`."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """The tenant is always this one."""
+
+    tenant: str = field(repr=False)
+
+
+TenantSource: TypeAlias = FromConfig | Fixed | Callable[[Config | None], str]
+
+
+def from_config(key: str) -> FromConfig:
+    """The tenant is what the caller put into `config["configurable"][key]`. Raises: `invalid_argument`."""
+    if not isinstance(key, str) or not key:
+        raise InvalidArgumentError(
+            "invalid_argument", "from_config takes the name of a key in config['configurable'], such as 'workspace_id'"
+        )
+    return FromConfig(key)
+
+
+def fixed(tenant: str) -> Fixed:
+    """One tenant for everything that this wrapper seals. Raises: `tenant_required` (empty)."""
+    return Fixed(_checked(tenant, "fixed() takes a tenant: a string that is not empty"))
+
+
+@contextmanager
+def tenant_scope(tenant: str) -> Iterator[None]:
+    """Within the block (and the tasks started in it) this is the tenant of every config that names none.
+
+    Raises: `tenant_required` (empty).
+    """
+    token = _scope.set(_checked(tenant, "tenant_scope() takes a tenant: a string that is not empty"))
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def check_source(source: object) -> TenantSource:
+    """Refuses, when a wrapper is made, what could never name a tenant. Raises: `invalid_argument`."""
+    if isinstance(source, str):
+        raise InvalidArgumentError(
+            "invalid_argument",
+            "tenant= was given a bare string, which could be a key of the config or a tenant's name, and a guess would pool tenants: "
+            "write from_config(…) or fixed(…)",
+        )
+    if isinstance(source, (FromConfig, Fixed)):
+        return source
+    if not callable(source) or inspect.iscoroutinefunction(source):
+        raise InvalidArgumentError("invalid_argument", "tenant= takes from_config(…), fixed(…) or a plain function of the config")
+    return source
+
+
+def resolve_tenant(source: TenantSource, config: Config | None) -> str:
+    """The tenant of one call: from the config, else from `tenant_scope`.
+
+    A key that is there but holds no tenant (None, a number, an empty string) is refused, never replaced by the scope's.
+    Raises: `tenant_required`.
+    """
+    if isinstance(source, Fixed):
+        return source.tenant
+    if isinstance(source, FromConfig):
+        configurable = (config or {}).get("configurable") or {}
+        if source.key in configurable:
+            return _checked(
+                configurable[source.key],
+                f"config['configurable'][{source.key!r}] is no tenant: a string that is not empty is needed",
+            )
+        scoped = _scope.get()
+        if scoped is None:
+            raise TenantRequiredError(
+                "tenant_required",
+                f"no tenant: set config['configurable'][{source.key!r}], or call within tenant_scope(…)",
+            )
+        return scoped
+    return _checked(source(config), "the function given as tenant= returned no tenant: a string that is not empty is needed")
+
+
+def returned_config(source: TenantSource, config: _AnyConfig, tenant: str) -> _AnyConfig:
+    """A config that goes back to the caller, with the tenant's key in it, so that a replay from it finds the tenant again."""
+    if not isinstance(source, FromConfig):
+        return config
+    configurable = {**(config.get("configurable") or {}), source.key: tenant}
+    return {**config, "configurable": configurable}  # type: ignore[return-value]  # still the caller's TypedDict
+
+
+def _checked(tenant: object, message: str) -> str:
+    if not isinstance(tenant, str) or not tenant:
+        raise TenantRequiredError("tenant_required", message)
+    return tenant
