@@ -187,6 +187,14 @@ def test_a_kek_that_unwraps_to_another_key_stores_nothing(
     assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(0,)]
 
 
+def test_a_configuration_that_shares_no_kek_with_the_store_fails_at_connect(url: str, kms: FakeKms, path: Path) -> None:
+    early = Keyring.connect(url, kek=KEK)
+    ready(url, kms).close()
+    refused(lambda: Keyring.connect(url, kek=KEK), "key_not_found", "kek=", "setup()")
+    refused(early.setup, "key_not_found", "kek=")
+    assert query(path, "SELECT kek_uri FROM sealpoint_canaries") == [("fake:one",)]
+
+
 @pytest.mark.parametrize("code", ["kms_unavailable", "kms_throttled", "kms_denied"])
 def test_nothing_is_created_without_every_kek(code: str, url: str, path: Path) -> None:
     second = FakeKms("fake:two", OTHER_KEK_TEXT)

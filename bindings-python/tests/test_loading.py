@@ -265,12 +265,6 @@ def test_either_kek_is_enough(pair: tuple[Keyring, FakeKms, FakeKms, bytes], url
         assert recovery.open(sealed, CONTEXT) == PLAINTEXT
 
 
-def test_no_configured_kek(pair: tuple[Keyring, FakeKms, FakeKms, bytes], url: str) -> None:
-    *_, sealed = pair
-    with Keyring.connect(url, kek=KEK) as stranger:
-        refused(lambda: stranger.open(sealed, CONTEXT), "key_not_found", "kek=")
-
-
 def test_a_row_never_makes_a_provider(keyring: Keyring, path: Path) -> None:
     """The row names a KEK that this process could very well read, and the right one at that."""
     sealed = keyring.seal(PLAINTEXT, CONTEXT)

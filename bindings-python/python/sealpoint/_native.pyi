@@ -165,9 +165,7 @@ ManifestFields = tuple[Any, Any, Any, Any, Any, Any, Any]
 ManifestChannels = Sequence[tuple[str, "Buffer | str | None"]]
 """Each channel of `channel_values` with its envelope, or None where the value does not live in the checkpoint's row. Any order."""
 
-def manifest_payload(
-    fields: ManifestFields, *, parent: str | None, exact: bool, channels: ManifestChannels, metadata: Buffer
-) -> bytes:
+def manifest_payload(fields: ManifestFields, *, parent: str | None, exact: bool, channels: ManifestChannels, metadata: Buffer) -> bytes:
     """The payload of a metadata envelope (SPEC section 7.2): manifest record and serialized metadata.
 
     Raises: `invalid_argument` (a value that deterministic CBOR does not take), `limit_exceeded`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, final
@@ -13,7 +14,7 @@ from ._flight import Loaded, SingleFlight
 from ._keks import KekConfig, Keks
 from ._loader import Loader
 from ._native import Context, DekCache, envelope_dek_id
-from .errors import InvalidArgumentError, MalformedError, SealpointError, StoreError
+from .errors import InvalidArgumentError, KeyNotFoundError, MalformedError, SealpointError, StoreError
 from .kms import scheme_of
 from .stores import NOT_SET_UP, KeyStore, StoreSettings, store_from_url
 
@@ -86,8 +87,8 @@ class Keyring:
         cache_ttl: seconds that an opened DEK is held, at most what the key store's settings allow.
         create_tenants: whether sealing for a tenant that the key store does not know registers it.
 
-        Raises: `invalid_argument`, `missing_dependency`, `authentication_failed` (another KEK than the key store was set up with),
-        `store_invalid`, `store_unavailable`, `kms_*`.
+        Raises: `invalid_argument`, `missing_dependency`, `authentication_failed` (another KEK than the one that the key store was set up
+        with), `key_not_found` (the key store knows none of these URIs), `store_invalid`, `store_unavailable`, `kms_*`.
         """
         keyring = cls(_store(store), Keks(kek), _ttl(cache_ttl), _flag(create_tenants))
         settings = keyring._store.settings()
@@ -117,6 +118,7 @@ class Keyring:
         self._require_open()
         self._store.setup(math.ceil(max(self._cache_ttl, DEFAULT_CACHE_TTL_S)))
         present = self._store.canaries()
+        self._require_known(present)
         for provider in self._keks.providers:
             if provider.uri not in present:
                 self._store.add_canary(provider.uri, self._keks.make_canary(provider))
@@ -302,9 +304,19 @@ class Keyring:
                 f"cache_ttl is more than the {settings.max_ttl} seconds that this key store allows: lower it",
             )
         canaries = self._store.canaries()
+        self._require_known(canaries)
         for provider in self._keks.providers:
             if provider.uri in canaries:
                 self._keks.check_canary(provider, canaries[provider.uri])
+
+    def _require_known(self, canaries: Mapping[str, bytes]) -> None:
+        """A key store and a configuration that share no KEK do not belong together."""
+        if canaries and not any(provider.uri in canaries for provider in self._keks.providers):
+            raise KeyNotFoundError(
+                "key_not_found",
+                "this key store was set up with other KEKs than those of kek=: name one of them; "
+                "to add a KEK, name it beside one and run setup()",
+            )
 
     def _require_open(self) -> None:
         if self._closed:
