@@ -212,7 +212,7 @@ class Sealer:
             parent = found.parent_config["configurable"].get("checkpoint_id") if found.parent_config else None
             rest = manifest_open(payload, _fields(checkpoint, clear), parent=parent, channels=channels)
         except SealpointError as error:
-            raise _where(error, "the manifest of a checkpoint") from None
+            raise _where(error, "a checkpoint's manifest or metadata") from None
         return {**clear, **self.serde.loads_typed((kind, rest))}
 
     def _open_values(self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None) -> Steps[dict[str, Any]]:
@@ -316,4 +316,5 @@ def _envelope(value: Any, channel: str | None = None) -> bytes | str:
 def _where(error: SealpointError, what: str) -> SealpointError:
     """The same error, saying which value it was about."""
     remedy = _REMEDIES.get(error.code)
-    return error_for(error.code, f"{what}: {error}" + (f" ({remedy})" if remedy else ""))
+    told = remedy is None or "tenant" in str(error) or "key store" in str(error)
+    return error_for(error.code, f"{what}: {error}" + ("" if told else f" ({remedy})"))

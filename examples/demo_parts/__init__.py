@@ -1,0 +1,1 @@
+"""The sections of the demo, one module each, and what they share."""
