@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use sealpoint_core::envelope::{Envelope, Kind, sealed_len};
-use sealpoint_core::{Context, Dek, Error, ErrorCode, Padding, Result, text};
+use sealpoint_core::{Context, Dek, Error, ErrorCode, Padding, Result, Salts, text};
 
 use crate::{invalid_argument, raise};
 
@@ -88,19 +88,36 @@ fn uninitialised<'o>(py: Python<'_>, len: usize) -> PyResult<(Py<PyBytes>, &'o m
 
 /// Seals into a new `bytes`, or `str` for the text form.
 pub fn seal(py: Python<'_>, dek: &Dek, payload: &Input<'_>, context: &Context, content_type: &str, pad: bool, as_text: bool) -> PyResult<Py<PyAny>> {
+    let mut salts = Salts::draw(1).map_err(|error| raise(&error))?;
+    seal_next(py, dek, &mut salts, payload, context, content_type, pad, as_text)
+}
+
+/// The same for one payload of several.
+#[expect(clippy::too_many_arguments, reason = "what a seal is made of")]
+pub fn seal_next(
+    py: Python<'_>,
+    dek: &Dek,
+    salts: &mut Salts,
+    payload: &Input<'_>,
+    context: &Context,
+    content_type: &str,
+    pad: bool,
+    as_text: bool,
+) -> PyResult<Py<PyAny>> {
     let padding = if pad { Padding::Bucket } else { Padding::None };
     let fail = |error: Error| raise(&error);
-    if as_text {
-        let envelope = dek.seal(payload.as_slice(), content_type, padding, context).map_err(fail)?;
-        return Ok(PyString::new(py, &text::encode(&envelope, Kind::Data)).into_any().unbind());
-    }
     let data = payload.as_slice();
     let len = sealed_len(data.len(), content_type, padding).map_err(fail)?;
+    if as_text {
+        let mut envelope = vec![0; len];
+        dek.seal_next_into(salts, data, content_type, padding, context, &mut envelope).map_err(fail)?;
+        return Ok(PyString::new(py, &text::encode(&envelope, Kind::Data)).into_any().unbind());
+    }
     let (sealed, out) = uninitialised(py, len)?;
     let done = if payload.may_detach() {
-        py.detach(|| dek.seal_into(data, content_type, padding, context, out))
+        py.detach(|| dek.seal_next_into(salts, data, content_type, padding, context, out))
     } else {
-        dek.seal_into(data, content_type, padding, context, out)
+        dek.seal_next_into(salts, data, content_type, padding, context, out)
     };
     done.map(|()| sealed.into_any()).map_err(fail)
 }

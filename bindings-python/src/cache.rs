@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::{PyBytes, PyList, PyTuple};
 use sealpoint_core::envelope::{Envelope, Kind};
-use sealpoint_core::{CacheConfig, DekPurpose, Timestamp};
+use sealpoint_core::{CacheConfig, DekPurpose, Salts, Timestamp};
 
 use crate::buffer::{self, Input};
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::keys::{DataKey, key_id};
 use crate::{invalid_argument, raise};
+
+/// What `seal_many` seals: pairs for the context, payload, content type, whether to pad, whether as text.
+type Item<'py> = (Bound<'py, PyTuple>, Bound<'py, PyAny>, PyBackedStr, bool, bool);
 
 #[pyclass(frozen, module = "sealpoint")]
 pub struct DekCache {
@@ -63,6 +67,18 @@ impl DekCache {
         let (data, purpose) = (Input::from_buffer(payload)?, purpose(dek_purpose)?);
         let Some(dek) = self.lock().active(context.0.tenant(), purpose, self.now()) else { return Ok(None) };
         buffer::seal(payload.py(), &dek, &data, &context.0, content_type, pad, text).map(Some)
+    }
+
+    #[pyo3(signature = (base, items, dek_purpose=1))]
+    fn seal_many<'py>(&self, base: &Context, items: Vec<Item<'py>>, dek_purpose: u8, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let purpose = purpose(dek_purpose)?;
+        let Some(dek) = self.lock().active(base.0.tenant(), purpose, self.now()) else { return Ok(None) };
+        let mut salts = Salts::draw(items.len()).map_err(|error| raise(&error))?;
+        let sealed = items.iter().map(|(pairs, payload, content_type, pad, text)| {
+            let context = context::extended(base, pairs)?;
+            buffer::seal_next(py, &dek, &mut salts, &Input::from_buffer(payload)?, &context, content_type, *pad, *text)
+        });
+        PyList::new(py, sealed.collect::<PyResult<Vec<_>>>()?).map(Some)
     }
 
     fn open<'py>(&self, sealed: &Bound<'py, PyAny>, context: &Context) -> PyResult<Option<(String, Py<PyBytes>)>> {

@@ -58,12 +58,29 @@ enum Held {
     List(Vec<PyBackedStr>),
 }
 
+/// The same from alternating keys and values.
+pub fn extended(base: &Context, pairs: &Bound<'_, PyTuple>) -> PyResult<sealpoint_core::Context> {
+    if pairs.len() % 2 != 0 {
+        return Err(invalid("a context's pairs are alternating keys and values"));
+    }
+    let mut flat = pairs.iter();
+    let pairs = std::iter::from_fn(|| flat.next().zip(flat.next()));
+    encode_pairs(pairs, |pairs| base.0.extend(pairs))
+}
+
 fn encode(
     pairs: Option<&Bound<'_, PyDict>>,
     make: impl FnOnce(&[(&str, Value<'_>)]) -> sealpoint_core::Result<sealpoint_core::Context>,
 ) -> PyResult<Context> {
+    encode_pairs(pairs.into_iter().flatten(), make).map(Context)
+}
+
+fn encode_pairs<'py>(
+    pairs: impl Iterator<Item = (Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    make: impl FnOnce(&[(&str, Value<'_>)]) -> sealpoint_core::Result<sealpoint_core::Context>,
+) -> PyResult<sealpoint_core::Context> {
     let mut held = Vec::new();
-    for (key, value) in pairs.into_iter().flatten() {
+    for (key, value) in pairs {
         let key: PyBackedStr = key.extract().map_err(|_| invalid("a context's keys are strings of a-z, 0-9, '_', '.' and '-'"))?;
         if &*key == "tenant" && value.is_none() {
             return Err(raise(&Error::new(ErrorCode::TenantRequired, "a tenant is required: nothing is sealed or opened for nobody")));
@@ -85,7 +102,7 @@ fn encode(
             (&**key, value)
         })
         .collect();
-    make(&borrowed).map(Context).map_err(|error| raise(&error))
+    make(&borrowed).map_err(|error| raise(&error))
 }
 
 fn hold(value: &Bound<'_, PyAny>) -> PyResult<Held> {

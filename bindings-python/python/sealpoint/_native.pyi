@@ -131,6 +131,12 @@ class DekCache:
     ) -> bytes | str | None:
         """Seals under the active DEK of the context's tenant. None: it is not held (any more); load it and call again."""
 
+    def seal_many(
+        self, base: Context, items: Sequence[tuple[tuple[Any, ...], Buffer, str, bool, bool]], dek_purpose: int = 1
+    ) -> list[bytes | str] | None:
+        """Seals several payloads of one tenant at once, in order. Each item is (what extends `base`, as alternating keys and values;
+        payload; content type; pad; text). None: the active DEK is not held (any more); nothing was sealed."""
+
     def open(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes] | None:
         """(content type, payload). None: the DEK is not held (any more); load `envelope_dek_id(sealed)` and call again."""
 

@@ -7,15 +7,14 @@ from typing import Any
 Key = tuple[str, str, str, str]
 """Tenant, thread, namespace, channel."""
 
-_MIN_BYTES = 1024
-"""Below this, sealing costs no more than looking the envelope up."""
+_IMMUTABLE = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class SealedValues:
     """The last envelope of each channel, least recently used ones dropped, bounded in count and in bytes. Thread-safe.
 
     An envelope is given back only for the very object that it was made from, at the same version: two forks can hold different values
-    under one version, and an equal object is not worth comparing. Only `str` and `bytes` qualify: a node may have changed a list or a
+    under one version, and an equal object is not worth comparing. Only immutable objects qualify: a node may have changed a list or a
     message in place, and a saver that stores whole checkpoints would store that change.
     """
 
@@ -25,7 +24,7 @@ class SealedValues:
         self._max_count, self._max_bytes, self._bytes = max_count, max_bytes, 0
 
     def get(self, key: Key, version: object, value: object) -> bytes | None:
-        if type(value) is not str and type(value) is not bytes:
+        if type(value) not in _IMMUTABLE:
             return None
         with self._lock:
             entry = self._entries.get(key)
@@ -35,7 +34,7 @@ class SealedValues:
             return entry[2]
 
     def put(self, key: Key, version: object, value: object, envelope: object) -> None:
-        if type(envelope) is not bytes or len(envelope) < _MIN_BYTES or (type(value) is not str and type(value) is not bytes):
+        if type(value) not in _IMMUTABLE or type(envelope) is not bytes:
             return
         with self._lock:
             if old := self._entries.pop(key, None):

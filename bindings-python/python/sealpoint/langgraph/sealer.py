@@ -22,7 +22,7 @@ from sealpoint.langgraph.layouts import Layout
 from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
 from sealpoint.langgraph.reuse import SealedValues
-from sealpoint.langgraph.steps import Open, Seal, Steps
+from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
 
 _KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"})
 _PAD_BELOW = 1024
@@ -75,67 +75,70 @@ class Sealer:
     def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
         conf = config["configurable"]
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
-        of_task = at.write.extend(checkpoint=str(conf["checkpoint_id"]), task=str(task_id))
-        seal, dumps = self.keyring._cache.seal, self.serde.dumps_typed
-        out: list[tuple[str, Any]] = []
+        place = ("checkpoint", str(conf["checkpoint_id"]), "task", str(task_id), "channel")
+        items: list[Item] = []
+        tasks: list[Item] = []
         for channel, value in writes:
-            context = (at.tasks if channel == TASKS else of_task).extend(channel=channel)
-            kind, payload = dumps(value)
-            pad = len(payload) <= _PAD_BELOW or _is_padded(value)
-            envelope = seal(payload, context, kind, pad)
-            if envelope is None:
-                envelope = yield Seal(payload, context, kind, pad, False)
-            out.append((channel, envelope))
-        return out
+            kind, payload = self.serde.dumps_typed(value)
+            pairs, of = (("channel", channel), tasks) if channel == TASKS else ((*place, channel), items)
+            of.append((pairs, payload, kind, len(payload) <= _PAD_BELOW or _is_padded(value), False))
+        sealed = iter((yield from self._seal_many(at.write, items)))
+        sealed_tasks = iter((yield from self._seal_many(at.tasks, tasks)))
+        return [(channel, next(sealed_tasks if channel == TASKS else sealed)) for channel, _ in writes]
 
     def _seal_checkpoint(
         self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
     ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], list[bytes]]]:
-        layout, kept = self.layout, self.reuse
-        seal, dumps = self.keyring._cache.seal, self.serde.dumps_typed
+        layout, kept, dumps = self.layout, self.reuse, self.serde.dumps_typed
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
         tasks_apart = _tasks_apart(checkpoint)
         values: dict[str, Any] = {}
-        manifest: list[tuple[str, bytes | str | None]] = []
+        listed: list[str] = []
+        items: list[Item] = []
+        made: list[tuple[str, Any, Any]] = []
         reused: list[bytes] = []
         for name, value in (checkpoint.get("channel_values") or {}).items():
             version = versions.get(name)
             stored = not layout.new_versions_only or name in new_versions
             # A saver with a table for values gives back only what has a version, and on a thread's first checkpoint only what is new.
-            listed = layout.exact or (version is not None and (stored or not first))
+            if (layout.exact or (version is not None and (stored or not first))) and not (tasks_apart and name == TASKS):
+                listed.append(name)
             if not stored:
-                if listed and not (tasks_apart and name == TASKS):
-                    manifest.append((name, None))
                 continue
             if isinstance(value, _DeltaSnapshot):
                 values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name))))
-                if listed:
-                    manifest.append((name, None))
-                continue
-            if tasks_apart and name == TASKS:
+            elif tasks_apart and name == TASKS:
                 values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name))
-                continue
-            envelope: Any = None
-            key = (at.tenant, at.thread, at.ns, name)
-            if reuse and name not in new_versions and (envelope := kept.get(key, version, value)) is not None:
+            elif (
+                reuse
+                and name not in new_versions
+                and (envelope := kept.get((at.tenant, at.thread, at.ns, name), version, value)) is not None
+            ):
+                values[name] = envelope
                 reused.append(envelope)
-            if envelope is None:
-                context = at.channel.extend(channel=name, version="" if version is None else version)
+            else:
                 kind, payload = dumps(value)
-                text = layout.inline_primitives and _is_primitive(value)
-                pad = len(payload) <= _PAD_BELOW or _is_padded(value)
-                envelope = seal(payload, context, kind, pad, text)
-                if envelope is None:
-                    envelope = yield Seal(payload, context, kind, pad, text)
-                kept.put(key, version, value, envelope)
+                pairs = ("channel", name, "version", "" if version is None else version)
+                pad, text = len(payload) <= _PAD_BELOW or _is_padded(value), layout.inline_primitives and _is_primitive(value)
+                items.append((pairs, payload, kind, pad, text))
+                made.append((name, version, value))
+                values[name] = None  # its place in the order
+        for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
             values[name] = envelope
-            if listed:
-                manifest.append((name, envelope if layout.exact else None))
+            kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
             sealed[field] = yield from self._seal_value(sealed[field], context)
+        in_row = values if layout.exact else {}
+        manifest = [(name, None if isinstance(value := in_row.get(name), _DeltaSnapshot) else value) for name in listed]
         return cast(Checkpoint, sealed), manifest, reused
+
+    def _seal_many(self, base: Context, items: list[Item]) -> Steps[list[Any]]:
+        sealed: list[Any] | None = self.keyring._cache.seal_many(base, items) if items else []
+        if sealed is None:
+            sealed = yield SealMany(base, items)
+        return sealed
 
     def _seal_value(self, value: Any, context: Context) -> Steps[Any]:
         kind, payload = self.serde.dumps_typed(value)

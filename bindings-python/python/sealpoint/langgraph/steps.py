@@ -1,7 +1,7 @@
 """Sealing and opening are pure until a key is missing. They are written once, as generators that yield what they need done; these two
 loops do it, blocking or not."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
@@ -11,6 +11,8 @@ from sealpoint import Keyring
 from sealpoint._native import Context
 
 T = TypeVar("T")
+Item = tuple[tuple[Any, ...], Any, str, bool, bool]
+"""One value for `DekCache.seal_many`: pairs that extend its context, payload, content type, whether to pad, whether as text."""
 
 
 class Seal:
@@ -28,6 +30,26 @@ class Seal:
     async def later(self, keyring: Keyring) -> Any:
         seal = keyring.aseal_text if self.text else keyring.aseal
         return await seal(*self.args, content_type=self.content_type, pad=self.pad)
+
+
+class SealMany:
+    """Values of one tenant whose active key is not in memory. The first of them loads it."""
+
+    __slots__ = ("base", "items")
+
+    def __init__(self, base: Context, items: Sequence[Item]) -> None:
+        self.base, self.items = base, items
+
+    def now(self, keyring: Keyring) -> Any:
+        return [one.now(keyring) for one in self._each()]
+
+    async def later(self, keyring: Keyring) -> Any:
+        return [await one.later(keyring) for one in self._each()]
+
+    def _each(self) -> Iterator[Seal]:
+        for pairs, payload, content_type, pad, text in self.items:
+            context = self.base.extend(**dict(zip(pairs[::2], pairs[1::2], strict=True)))
+            yield Seal(payload, context, content_type, pad, text)
 
 
 class Open:
@@ -60,7 +82,7 @@ class Fetch:
         return await self.saver.aget_tuple(self.config)
 
 
-Steps = Generator[Seal | Open | Fetch, Any, T]
+Steps = Generator[Seal | SealMany | Open | Fetch, Any, T]
 
 
 def run(steps: Steps[T], keyring: Keyring) -> T:
