@@ -102,7 +102,7 @@ impl Writer {
     /// A map, whose entries `entries` writes in any order.
     ///
     /// # Errors
-    /// `invalid_argument` (a key twice), `limit_exceeded` (nesting, length) and what `entries` answers.
+    /// `invalid_argument` (a key twice, or another number of entries than `len`), `limit_exceeded` (nesting, length) and what `entries` answers.
     pub fn map<E: From<Error>>(
         &mut self,
         len: usize,
@@ -114,6 +114,9 @@ impl Writer {
             let mut written = Entries { writer, entries: Vec::with_capacity(len.min(1024)) };
             entries(&mut written)?;
             let entries = written.entries;
+            if entries.len() != len {
+                return Err(Error::new(ErrorCode::InvalidArgument, "a map in a checkpoint's fields changed while it was written").into());
+            }
             writer.sort(start, entries)?;
             Ok(())
         })
@@ -285,4 +288,4 @@ fn half_bits(value: f32) -> Option<u16> {
 }
 
 const BROKEN: Error = Error::new(ErrorCode::Malformed, "the manifest record is no deterministic CBOR of its form");
-const TOO_LONG: Error = Error::new(ErrorCode::LimitExceeded, "a checkpoint's names and versions are longer than MAX_MANIFEST_LEN");
+pub(crate) const TOO_LONG: Error = Error::new(ErrorCode::LimitExceeded, "a checkpoint's names and versions are longer than MAX_MANIFEST_LEN");

@@ -29,6 +29,13 @@ pub(crate) const fn plaintext_len(body_len: usize) -> Option<usize> {
     }
 }
 
+/// `okm` of SPEC section 4: key, base nonce and commitment.
+pub(crate) fn stream_keys(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8]) -> Result<Zeroizing<[u8; 76]>> {
+    let mut okm = Zeroizing::new([0_u8; 76]);
+    input_key.expand_into(&[LABEL, salt, context], okm.as_mut_slice())?;
+    Ok(okm)
+}
+
 /// The single-use key of one message.
 pub(crate) struct MessageKey<A> {
     aead: A,
@@ -37,9 +44,8 @@ pub(crate) struct MessageKey<A> {
 
 impl<A: Aead> MessageKey<A> {
     /// Key, base nonce and commitment for one salt and context.
-    pub(crate) fn derive(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8; 32]) -> Result<(Self, [u8; COMMITMENT_LEN])> {
-        let mut okm = Zeroizing::new([0_u8; 76]);
-        input_key.expand_into(&[LABEL, salt, context], okm.as_mut_slice())?;
+    pub(crate) fn derive(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8]) -> Result<(Self, [u8; COMMITMENT_LEN])> {
+        let okm = stream_keys(input_key, salt, context)?;
         let lengths = Error::new(ErrorCode::Internal, "a derivation of the wrong length");
         let (key, rest) = okm.split_first_chunk::<32>().ok_or(lengths.clone())?;
         let (base_nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(lengths.clone())?;
@@ -48,7 +54,7 @@ impl<A: Aead> MessageKey<A> {
     }
 
     /// The same for an existing message, after its commitment was compared (in constant time, before anything is decrypted).
-    pub(crate) fn verify(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8; 32], commitment: &[u8; COMMITMENT_LEN]) -> Result<Self> {
+    pub(crate) fn verify(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8], commitment: &[u8; COMMITMENT_LEN]) -> Result<Self> {
         let (key, expected) = Self::derive(input_key, salt, context)?;
         if bool::from(expected.ct_eq(commitment)) { Ok(key) } else { Err(AUTHENTICATION_FAILED) }
     }

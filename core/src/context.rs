@@ -2,6 +2,7 @@
 
 use alloc::{format, vec::Vec};
 use core::fmt;
+use core::ops::Range;
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{MAX_CONTEXT_BYTES, MAX_CONTEXT_KEY_LEN, MAX_CONTEXT_PAIRS, MAX_TENANT_LEN, MIN_CONTEXT_PAIRS};
@@ -28,6 +29,8 @@ pub enum Value<'a> {
 pub struct Context {
     canonical: Vec<u8>,
     count: u16,
+    /// Where the tenant lies in the canonical bytes: every seal and open compares it.
+    tenant: Range<usize>,
 }
 
 impl Context {
@@ -36,7 +39,7 @@ impl Context {
     /// # Errors
     /// `tenant_required`, `invalid_context`.
     pub fn new(pairs: &[(&str, Value<'_>)]) -> Result<Self> {
-        Self { canonical: Vec::from([0, 0]), count: 0 }.merged(pairs)?.checked()
+        Self { canonical: Vec::from([0, 0]), count: 0, tenant: 0..0 }.merged(pairs)?.checked()
     }
 
     /// This context with more pairs. None may be there already.
@@ -44,7 +47,7 @@ impl Context {
     /// # Errors
     /// `invalid_context`.
     pub fn extend(&self, pairs: &[(&str, Value<'_>)]) -> Result<Self> {
-        self.merged(pairs)
+        self.merged(pairs)?.checked()
     }
 
     /// Reads canonical bytes, strictly.
@@ -61,7 +64,9 @@ impl Context {
         let mut previous: Option<&str> = None;
         for _ in 0..count {
             let (key, after) = split_field(rest).ok_or(BROKEN)?;
-            let (_, after) = split_field(after).ok_or(BROKEN)?;
+            let (value, after) = split_field(after).ok_or(BROKEN)?;
+            let key = core::str::from_utf8(key).map_err(|_| BROKEN)?;
+            core::str::from_utf8(value).map_err(|_| BROKEN)?;
             check_key(key)?;
             if previous.is_some_and(|previous| previous >= key) {
                 return Err(invalid("the keys of a context are strictly increasing"));
@@ -72,7 +77,7 @@ impl Context {
         if !rest.is_empty() {
             return Err(BROKEN);
         }
-        Self { canonical: bytes.into(), count }.checked()
+        Self { canonical: bytes.into(), count, tenant: 0..0 }.checked()
     }
 
     /// The canonical bytes.
@@ -84,7 +89,7 @@ impl Context {
     /// Whose data it is.
     #[must_use]
     pub fn tenant(&self) -> &str {
-        self.get(TENANT).unwrap_or_default()
+        self.canonical.get(self.tenant.clone()).and_then(|tenant| core::str::from_utf8(tenant).ok()).unwrap_or_default()
     }
 
     /// What kind of value it names the place of.
@@ -101,6 +106,11 @@ impl Context {
 
     /// The pairs in canonical order, values encoded.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields().filter_map(|(key, value)| Some((core::str::from_utf8(key).ok()?, core::str::from_utf8(value).ok()?)))
+    }
+
+    /// The same as bytes. They were checked to be UTF-8 when they came in.
+    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.canonical.get(2..).unwrap_or_default();
         core::iter::from_fn(move || {
             let (key, after) = split_field(rest)?;
@@ -121,15 +131,15 @@ impl Context {
         let mut canonical = Vec::with_capacity(self.canonical.len() + 32 * added.len());
         let count = u16::try_from(count).map_err(|_| TOO_LONG)?;
         canonical.extend_from_slice(&count.to_be_bytes());
-        let mut present = self.iter().peekable();
+        let mut present = self.fields().peekable();
         let mut previous: Option<&str> = None;
         for (key, value) in added {
             check_key(key)?;
-            while let Some((name, encoded)) = present.next_if(|(name, _)| name < key) {
-                put_field(&mut canonical, |out| out.extend_from_slice(name.as_bytes()))?;
-                put_field(&mut canonical, |out| out.extend_from_slice(encoded.as_bytes()))?;
+            while let Some((name, encoded)) = present.next_if(|(name, _)| *name < key.as_bytes()) {
+                put_field(&mut canonical, |out| out.extend_from_slice(name))?;
+                put_field(&mut canonical, |out| out.extend_from_slice(encoded))?;
             }
-            if previous == Some(key) || present.peek().is_some_and(|(name, _)| name == key) {
+            if previous == Some(key) || present.peek().is_some_and(|(name, _)| *name == key.as_bytes()) {
                 return Err(Error::with(ErrorCode::InvalidContext, format!("the context has the key {key:?} twice")));
             }
             previous = Some(key);
@@ -137,18 +147,29 @@ impl Context {
             put_value(&mut canonical, key, *value)?;
         }
         for (name, encoded) in present {
-            put_field(&mut canonical, |out| out.extend_from_slice(name.as_bytes()))?;
-            put_field(&mut canonical, |out| out.extend_from_slice(encoded.as_bytes()))?;
+            put_field(&mut canonical, |out| out.extend_from_slice(name))?;
+            put_field(&mut canonical, |out| out.extend_from_slice(encoded))?;
         }
         if canonical.len() > MAX_CONTEXT_BYTES {
             return Err(TOO_LONG);
         }
-        Ok(Self { canonical, count })
+        Ok(Self { canonical, count, tenant: 0..0 })
     }
 
-    fn checked(self) -> Result<Self> {
+    /// The rules beyond the form, and where the tenant lies.
+    fn checked(mut self) -> Result<Self> {
+        let (mut tenant, mut purpose_len, mut end) = (0..0, 0, 2);
+        for (key, value) in self.fields() {
+            end += 4 + key.len() + value.len();
+            if key == TENANT.as_bytes() {
+                tenant = end - value.len()..end;
+            } else if key == PURPOSE.as_bytes() {
+                purpose_len = value.len();
+            }
+        }
+        self.tenant = tenant;
         check_tenant(self.tenant())?;
-        if self.purpose().is_empty() {
+        if purpose_len == 0 {
             return Err(invalid("a context needs a purpose"));
         }
         if usize::from(self.count) < MIN_CONTEXT_PAIRS || usize::from(self.count) > MAX_CONTEXT_PAIRS {
@@ -230,8 +251,8 @@ fn put_field(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> 
     Ok(())
 }
 
-fn split_field(bytes: &[u8]) -> Option<(&str, &[u8])> {
+fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = bytes.split_first_chunk::<2>()?;
     let (field, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-    Some((core::str::from_utf8(field).ok()?, rest))
+    Some((field, rest))
 }

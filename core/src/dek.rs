@@ -13,7 +13,7 @@ use crate::envelope::{self, Envelope, KEY_ID_LEN, Kind, Opened, Padding, SUITE};
 use crate::error::{AUTHENTICATION_FAILED, Error, ErrorCode, Result};
 use crate::expand::Expander;
 use crate::limits::MAX_SEALS_PER_DEK;
-use crate::secret::{Secret, fill_random};
+use crate::secret::{Secret, fill_random, scrubbed};
 
 /// What a DEK is for. One DEK has one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,18 +108,21 @@ impl Dek {
         if record.version == 0 {
             return Err(Error::new(ErrorCode::InvalidArgument, "the versions of a DEK begin at 1"));
         }
-        let key = Expander::new(secret.expose())?;
-        let head = [record.suite, record.purpose as u8];
-        let tenant_len = u16::try_from(record.tenant.len()).map_err(|_| context::LONG_TENANT)?;
-        let key_check = key.derive_public(&[
-            b"sealpoint/v1/key-check\0",
-            &head,
-            &record.dek_id,
-            &record.version.to_be_bytes(),
-            &tenant_len.to_be_bytes(),
-            record.tenant.as_bytes(),
-        ])?;
-        let body = Expander::new(key.derive_key(&[b"sealpoint/v1/body\0", &head, &record.dek_id])?.expose())?;
+        let (key_check, body) = scrubbed(|| {
+            let key = Expander::new(secret.expose())?;
+            let head = [record.suite, record.purpose as u8];
+            let tenant_len = u16::try_from(record.tenant.len()).map_err(|_| context::LONG_TENANT)?;
+            let key_check = key.derive_public(&[
+                b"sealpoint/v1/key-check\0",
+                &head,
+                &record.dek_id,
+                &record.version.to_be_bytes(),
+                &tenant_len.to_be_bytes(),
+                record.tenant.as_bytes(),
+            ])?;
+            let body = Expander::new(body_key(&key, record.suite, record.purpose, &record.dek_id)?.expose())?;
+            Ok::<_, Error>((key_check, body))
+        })?;
         Ok(Self { record, key_check, body, seals: AtomicUsize::new(0) })
     }
 
@@ -140,7 +143,32 @@ impl Dek {
     /// # Errors
     /// `limit_exceeded`, `invalid_context` (the context's tenant is not this key's), `invalid_argument` (the content type), `internal` (no randomness).
     pub fn seal_into(&self, payload: &[u8], content_type: &str, padding: Padding, context: &Context, out: &mut [u8]) -> Result<()> {
-        self.seal_with::<backend::Default>(payload, content_type, padding, context, None, out)
+        self.seal_with::<backend::Default>(payload, content_type, padding, context, out)
+    }
+
+    /// Seals a payload into `out` with a backend of choice.
+    ///
+    /// # Errors
+    /// Those of [`Dek::seal_into`].
+    pub fn seal_with<A: backend::Aead>(&self, payload: &[u8], content_type: &str, padding: Padding, context: &Context, out: &mut [u8]) -> Result<()> {
+        self.seal_salted::<A>(payload, content_type, padding, context, None, out)
+    }
+
+    /// Seals one payload of several that are sealed at once, with the next of their salts.
+    ///
+    /// # Errors
+    /// Those of [`Dek::seal_into`]; `internal`: more payloads than salts.
+    pub fn seal_next_into(
+        &self,
+        salts: &mut Salts,
+        payload: &[u8],
+        content_type: &str,
+        padding: Padding,
+        context: &Context,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let salt = salts.0.pop().ok_or(Error::new(ErrorCode::Internal, "more payloads than salts"))?;
+        self.seal_salted::<backend::Default>(payload, content_type, padding, context, Some(&salt), out)
     }
 
     /// Seals a payload.
@@ -167,11 +195,11 @@ impl Dek {
         salt: &[u8; SALT_LEN],
     ) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::sealed_len(payload.len(), content_type, padding)?];
-        self.seal_with::<A>(payload, content_type, padding, context, Some(salt), &mut out)?;
+        self.seal_salted::<A>(payload, content_type, padding, context, Some(salt), &mut out)?;
         Ok(out)
     }
 
-    fn seal_with<A: backend::Aead>(
+    fn seal_salted<A: backend::Aead>(
         &self,
         payload: &[u8],
         content_type: &str,
@@ -186,7 +214,7 @@ impl Dek {
         if self.seals.fetch_add(1, Ordering::Relaxed) as u64 >= MAX_SEALS_PER_DEK {
             return Err(Error::new(ErrorCode::LimitExceeded, "this DEK has sealed as much as one key may; rotate it"));
         }
-        envelope::seal_into::<A>(&self.body, &self.record.dek_id, context, (content_type, payload, padding), salt, out)
+        scrubbed(|| envelope::seal_into::<A>(&self.body, &self.record.dek_id, context, (content_type, payload, padding), salt, out))
     }
 
     /// Opens an envelope into the buffer that `allocate` gives for the payload's length, and returns the content type. After an error the buffer holds no plaintext.
@@ -215,7 +243,7 @@ impl Dek {
         if context.tenant() != self.record.tenant {
             return Err(AUTHENTICATION_FAILED);
         }
-        envelope.open_into::<A, F>(&self.body, context, allocate)
+        scrubbed(|| envelope.open_into::<A, F>(&self.body, context, allocate))
     }
 
     /// Opens an envelope.
@@ -230,6 +258,32 @@ impl Dek {
         })?;
         Ok(Opened { content_type, payload })
     }
+}
+
+/// Salts for payloads that are sealed at once: one call to the operating system for all. Each is used once. Draw them right before; keep none.
+pub struct Salts(Vec<[u8; SALT_LEN]>);
+
+impl Salts {
+    /// As many as there are payloads.
+    ///
+    /// # Errors
+    /// `internal` (no randomness).
+    pub fn draw(count: usize) -> Result<Self> {
+        let mut salts = vec![[0; SALT_LEN]; count];
+        fill_random(salts.as_flattened_mut())?;
+        Ok(Self(salts))
+    }
+}
+
+impl fmt::Debug for Salts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Salts").field("left", &self.0.len()).finish()
+    }
+}
+
+/// `K_body` of SPEC section 2.
+pub(crate) fn body_key(dek: &Expander, suite: u8, purpose: DekPurpose, dek_id: &[u8; KEY_ID_LEN]) -> Result<Secret> {
+    dek.derive_key(&[b"sealpoint/v1/body\0", &[suite, purpose as u8], dek_id])
 }
 
 impl fmt::Debug for Dek {

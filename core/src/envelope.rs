@@ -1,6 +1,7 @@
 //! Envelopes: the layout of SPEC sections 4 and 6, and the order in which they are parsed (section 8).
 
 use alloc::{string::String, vec, vec::Vec};
+use core::fmt;
 
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
@@ -23,7 +24,7 @@ pub const SUITE: u8 = 0x01;
 /// The length of a dek_id or kek_id.
 pub const KEY_ID_LEN: usize = 16;
 
-const HEADER_LEN: usize = 5 + KEY_ID_LEN;
+pub(crate) const HEADER_LEN: usize = 5 + KEY_ID_LEN;
 const BODY_OFFSET: usize = HEADER_LEN + SALT_LEN + COMMITMENT_LEN;
 const MIN_LEN: usize = BODY_OFFSET + TAG_LEN;
 const MAX_INNER_LEN: usize = padding::bucket(1 + MAX_CONTENT_TYPE_LEN + MAX_PAYLOAD_LEN + 1);
@@ -68,13 +69,19 @@ impl Padding {
     }
 }
 
-/// An opened payload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An opened payload. `Debug` shows its length only.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Opened {
     /// What the serializer called the payload; may be empty.
     pub content_type: String,
     /// The payload.
     pub payload: Vec<u8>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("payload_len", &self.payload.len()).finish_non_exhaustive()
+    }
 }
 
 /// The parts of a well-formed envelope (steps 1 to 6 of SPEC section 8). Nothing in it is authenticated yet.
@@ -162,17 +169,30 @@ impl<'a> Envelope<'a> {
         let (staged_len, staged_chunks) = if one_pass { (CHUNK_LEN, 0..1) } else { (self.inner_len, 0..usize::MAX) };
         let mut staged = vec![0; staged_len];
         key.open(self.body, staged_chunks, &mut staged)?;
-        let split = inner_of(&staged, self.padding).and_then(split_content_type);
-        let Ok((content_type, head)) = split else {
+        let opened = self.release(&key, &staged, one_pass, allocate);
+        if opened.is_err() {
             staged.zeroize();
-            return Err(MALFORMED_INNER);
-        };
-        let payload_len = head.len() + (self.inner_len - staged_len);
+        }
+        opened
+    }
+
+    /// Copies what was staged into the output, after the rest was opened.
+    fn release<'o, A, F>(&self, key: &MessageKey<A>, staged: &[u8], one_pass: bool, allocate: F) -> Result<String>
+    where
+        A: Aead,
+        F: FnOnce(usize) -> Result<&'o mut [u8]>,
+    {
+        const WRONG_LENGTH: Error = Error::new(ErrorCode::Internal, "an output of the wrong length");
+        let (content_type, head) = split_content_type(inner_of(staged, self.padding)?)?;
+        let payload_len = head.len() + (self.inner_len - staged.len());
         if payload_len > MAX_PAYLOAD_LEN {
             return Err(TOO_LARGE);
         }
         let out = allocate(payload_len)?;
-        let (front, back) = out.split_at_mut_checked(head.len()).ok_or(Error::new(ErrorCode::Internal, "an output of the wrong length"))?;
+        if out.len() != payload_len {
+            return Err(WRONG_LENGTH);
+        }
+        let (front, back) = out.split_at_mut_checked(head.len()).ok_or(WRONG_LENGTH)?;
         if one_pass {
             key.open(self.body, 1..usize::MAX, back)?;
         }
@@ -261,7 +281,7 @@ fn header(kind: Kind, padding: Padding, key_id: &[u8; KEY_ID_LEN]) -> [u8; HEADE
 }
 
 /// `ctx` of SPEC section 4: it keeps the info of the derivation at a fixed length, whatever is bound.
-fn context_hash(header: &[u8; HEADER_LEN], context: &Context) -> [u8; 32] {
+pub(crate) fn context_hash(header: &[u8; HEADER_LEN], context: &Context) -> [u8; 32] {
     Sha256::new().chain_update(b"sealpoint/v1/context\0").chain_update(header).chain_update(context.canonical()).finalize().into()
 }
 

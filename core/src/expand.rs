@@ -19,7 +19,12 @@ pub(crate) struct Expander(Box<Hmac<Sha512>>);
 
 impl Expander {
     pub(crate) fn new(key: &[u8; KEY_LEN]) -> Result<Self> {
-        let mac = Hmac::new_from_slice(key).map_err(|_| Error::new(ErrorCode::Internal, "HMAC refused a 32-byte key"))?;
+        Self::of_any_length(key)
+    }
+
+    /// From a pseudorandom key of any length: [`crate::hazmat`] alone has others than 32 bytes.
+    pub(crate) fn of_any_length(key: &[u8]) -> Result<Self> {
+        let mac = Hmac::new_from_slice(key).map_err(|_| Error::new(ErrorCode::Internal, "HMAC refused a key"))?;
         Ok(Self(Box::new(mac)))
     }
 

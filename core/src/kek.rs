@@ -1,6 +1,6 @@
 //! Local key encryption keys, and the contexts that keys are wrapped in (SPEC sections 2 and 6).
 
-use alloc::{format, string::String, vec, vec::Vec};
+use alloc::{format, vec, vec::Vec};
 use core::fmt;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD, Encoding, HEXLOWER_PERMISSIVE};
@@ -13,7 +13,7 @@ use crate::dek::DekPurpose;
 use crate::envelope::{self, Envelope, KEY_ID_LEN, Kind, SUITE};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expand::Expander;
-use crate::secret::{KEY_LEN, Secret};
+use crate::secret::{KEY_LEN, Secret, scrubbed};
 
 /// A KEK whose 32 bytes this process holds. It wraps DEKs and nothing else; the bytes themselves are not kept.
 pub struct Kek {
@@ -27,10 +27,12 @@ impl Kek {
     /// # Errors
     /// `internal`.
     pub fn from_secret(secret: &Secret) -> Result<Self> {
-        let key = Expander::new(secret.expose())?;
-        let kek_id = key.derive_public(&[b"sealpoint/v1/kek-id\0"])?;
-        let wrap = Expander::new(key.derive_key(&[b"sealpoint/v1/wrap\0", &[SUITE], &kek_id])?.expose())?;
-        Ok(Self { kek_id, wrap })
+        scrubbed(|| {
+            let key = Expander::new(secret.expose())?;
+            let kek_id = key.derive_public(&[b"sealpoint/v1/kek-id\0"])?;
+            let wrap = Expander::new(wrap_key(&key, &kek_id)?.expose())?;
+            Ok(Self { kek_id, wrap })
+        })
     }
 
     /// From text: 43 or 44 characters of base64 (either alphabet) or 64 hex digits, white space around it ignored.
@@ -40,9 +42,8 @@ impl Kek {
     pub fn from_text(text: &str) -> Result<Self> {
         let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
         let decoded = Zeroizing::new(match text.len() {
-            64 => decode(&HEXLOWER_PERMISSIVE, text, text)?,
-            44 => decode(&BASE64, &Zeroizing::new(standard_alphabet(text)), text)?,
-            43 => decode(&BASE64, &Zeroizing::new(format!("{}=", standard_alphabet(text))), text)?,
+            64 => decode(&HEXLOWER_PERMISSIVE, text.as_bytes(), text)?,
+            43 | 44 => decode(&BASE64, standard_alphabet(text).as_slice(), text)?,
             _ => return Err(refuse(text)),
         });
         if decoded.len() != KEY_LEN {
@@ -93,7 +94,7 @@ impl Kek {
     /// `internal`.
     pub fn wrap(&self, secret: &Secret, context: &Context) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::WRAPPED_KEY_LEN];
-        envelope::seal_key_into::<backend::Default>(&self.wrap, &self.kek_id, context, secret.expose(), None, &mut out)?;
+        scrubbed(|| envelope::seal_key_into::<backend::Default>(&self.wrap, &self.kek_id, context, secret.expose(), None, &mut out))?;
         Ok(out)
     }
 
@@ -104,7 +105,7 @@ impl Kek {
     #[cfg(feature = "hazmat")]
     pub fn wrap_with_salt<A: backend::Aead>(&self, secret: &Secret, context: &Context, salt: &[u8; 24]) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::WRAPPED_KEY_LEN];
-        envelope::seal_key_into::<A>(&self.wrap, &self.kek_id, context, secret.expose(), Some(salt), &mut out)?;
+        scrubbed(|| envelope::seal_key_into::<A>(&self.wrap, &self.kek_id, context, secret.expose(), Some(salt), &mut out))?;
         Ok(out)
     }
 
@@ -126,9 +127,14 @@ impl Kek {
             return Err(Error::new(ErrorCode::KeyNotFound, "the key was wrapped under another KEK"));
         }
         let mut secret = Secret::zeroed();
-        envelope.open_raw::<A>(&self.wrap, context, secret.expose_mut())?;
+        scrubbed(|| envelope.open_raw::<A>(&self.wrap, context, secret.expose_mut()))?;
         Ok(secret)
     }
+}
+
+/// `K_wrap` of SPEC section 2.
+pub(crate) fn wrap_key(kek: &Expander, kek_id: &[u8; KEY_ID_LEN]) -> Result<Secret> {
+    kek.derive_key(&[b"sealpoint/v1/wrap\0", &[SUITE], kek_id])
 }
 
 impl fmt::Debug for Kek {
@@ -173,22 +179,21 @@ pub fn canary_secret(kek_uri: &str) -> Secret {
 
 const HOW: &str = "A KEK is 32 random bytes: 44 characters of base64, 64 hex digits, or a 32-byte binary file. `sealpoint keygen` makes a good one";
 
-fn decode(encoding: &Encoding, text: &str, seen: &str) -> Result<Vec<u8>> {
-    encoding.decode(text.as_bytes()).map_err(|_| refuse(seen))
+fn decode(encoding: &Encoding, text: &[u8], seen: &str) -> Result<Vec<u8>> {
+    encoding.decode(text).map_err(|_| refuse(seen))
 }
 
-fn standard_alphabet(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c == '-' {
-                '+'
-            } else if c == '_' {
-                '/'
-            } else {
-                c
-            }
-        })
-        .collect()
+/// 44 characters with `+`, `/` and padding, in one place that is wiped.
+fn standard_alphabet(text: &str) -> Zeroizing<[u8; 44]> {
+    let mut standard = Zeroizing::new([b'='; 44]);
+    for (to, from) in standard.iter_mut().zip(text.bytes()) {
+        *to = match from {
+            b'-' => b'+',
+            b'_' => b'/',
+            byte => byte,
+        };
+    }
+    standard
 }
 
 /// Says what was seen without showing it.
@@ -197,7 +202,7 @@ fn refuse(text: &str) -> Error {
         "an empty value"
     } else if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "hex digits"
-    } else if BASE64.decode(text.as_bytes()).is_ok() || BASE64URL_NOPAD.decode(text.as_bytes()).is_ok() {
+    } else if [BASE64, BASE64URL_NOPAD].iter().any(|encoding| encoding.decode(text.as_bytes()).map(Zeroizing::new).is_ok()) {
         "base64"
     } else if text.is_ascii() {
         "ASCII text"

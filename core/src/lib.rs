@@ -16,6 +16,8 @@ pub mod context;
 pub mod dek;
 pub mod envelope;
 pub mod error;
+#[cfg(feature = "hazmat")]
+pub mod hazmat;
 pub mod kek;
 pub mod limits;
 pub mod manifest;
@@ -28,7 +30,7 @@ mod secret;
 
 pub use cache::{CacheConfig, DekCache, Timestamp};
 pub use context::{Context, Value};
-pub use dek::{Dek, DekPurpose, DekRecord};
+pub use dek::{Dek, DekPurpose, DekRecord, Salts};
 pub use envelope::{Opened, Padding};
 pub use error::{Error, ErrorCode, Result};
 pub use kek::{Kek, canary_context, canary_secret, wrap_context};

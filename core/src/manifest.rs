@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::cbor::{Reader, Writer};
+use crate::cbor::{Reader, TOO_LONG, Writer};
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::MAX_MANIFEST_LEN;
 
 /// The metadata keys that stay in the clear (SPEC section 7.1).
 pub const CLEAR_METADATA: [&str; 6] = ["source", "step", "parents", "run_id", "counters_since_delta_snapshot", "delta_writes_versioned"];
@@ -26,6 +27,7 @@ pub type Channel<'a> = (&'a str, Option<[u8; 16]>);
 /// # Errors
 /// `invalid_argument` (a channel twice), `limit_exceeded`.
 pub fn payload(fields: &[u8], parent: Option<&str>, exact: bool, channels: &[Channel<'_>], metadata: &[u8]) -> Result<Vec<u8>> {
+    within_limit(fields)?;
     let mut channels: Vec<&Channel<'_>> = listed(fields, channels);
     channels.sort_unstable_by_key(|(name, _)| *name);
     if channels.windows(2).any(|pair| matches!(pair, [left, right] if left.0 == right.0)) {
@@ -64,13 +66,14 @@ pub fn payload(fields: &[u8], parent: Option<&str>, exact: bool, channels: &[Cha
 /// `channels` are those that are present, each with its envelope's short commitment.
 ///
 /// # Errors
-/// `malformed`, `authentication_failed`.
+/// `malformed`, `unsupported_version`, `limit_exceeded`, `authentication_failed`.
 pub fn open<'p>(payload: &'p [u8], fields: &[u8], parent: Option<&str>, channels: &[Channel<'_>]) -> Result<&'p [u8]> {
     const CUT_OFF: Error = Error::new(ErrorCode::Malformed, "the metadata envelope holds no manifest record");
     let (len, rest) = payload.split_first_chunk::<4>().ok_or(CUT_OFF)?;
     let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| CUT_OFF)?;
     let (record, metadata) = rest.split_at_checked(len).ok_or(CUT_OFF)?;
     let record = Record::read(record)?;
+    within_limit(fields)?;
 
     if !bool::from(digest(fields).ct_eq(record.digest)) {
         return Err(changed("the checkpoint's id, versions or clear metadata were changed"));
@@ -106,6 +109,7 @@ struct Record<'a> {
 impl<'a> Record<'a> {
     fn read(bytes: &'a [u8]) -> Result<Self> {
         const FORM: Error = Error::new(ErrorCode::Malformed, "the manifest record has another form than this release knows");
+        within_limit(bytes)?;
         let mut reader = Reader(bytes);
         if reader.head(4)? != 5 {
             return Err(FORM);
@@ -132,6 +136,10 @@ impl<'a> Record<'a> {
     }
 }
 
+fn within_limit(cbor: &[u8]) -> Result<()> {
+    if cbor.len() > MAX_MANIFEST_LEN { Err(TOO_LONG) } else { Ok(()) }
+}
+
 fn digest(fields: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(b"sealpoint/v1/manifest\0").chain_update(fields).finalize().into()
 }
@@ -139,7 +147,7 @@ fn digest(fields: &[u8]) -> [u8; 32] {
 /// The channels that a manifest lists: `__pregel_tasks` is not among them before checkpoint version 4.
 fn listed<'c, 'a>(fields: &[u8], channels: &'c [Channel<'a>]) -> Vec<&'c Channel<'a>> {
     let mut reader = Reader(fields);
-    let before_4 = reader.head(4).is_ok() && reader.head(0).is_ok_and(|v| v < 4);
+    let before_4 = reader.head(4).is_ok() && reader.head(0).map_or_else(|_| reader.head(1).is_ok(), |v| v < 4);
     channels.iter().filter(|(name, _)| !(before_4 && *name == TASKS)).collect()
 }
 

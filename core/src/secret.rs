@@ -12,7 +12,6 @@ use crate::error::{Error, ErrorCode, Result};
 pub(crate) const KEY_LEN: usize = 32;
 
 /// 32 secret bytes (a DEK, a KEK, a canary). On the heap, so that moving it leaves no copies behind; wiped when dropped; `Debug` shows nothing.
-#[derive(Clone)]
 pub struct Secret(Box<Zeroizing<[u8; KEY_LEN]>>);
 
 impl Secret {
@@ -54,6 +53,15 @@ impl Secret {
     }
 }
 
+impl Clone for Secret {
+    /// From heap to heap, with no copy on the stack.
+    fn clone(&self) -> Self {
+        let mut copy = Self::zeroed();
+        copy.0.copy_from_slice(self.0.as_slice());
+        copy
+    }
+}
+
 impl PartialEq for Secret {
     /// In constant time.
     fn eq(&self, other: &Self) -> bool {
@@ -75,6 +83,34 @@ impl fmt::Debug for Secret {
 pub(crate) fn fill_random(out: &mut [u8]) -> Result<()> {
     getrandom::fill(out).map_err(|_| {
         out.zeroize();
-        Error::new(ErrorCode::Internal, "the operating system has no randomness to give")
+        Error::new(ErrorCode::Internal, NO_RANDOMNESS)
     })
+}
+
+#[cfg(not(feature = "hazmat"))]
+const NO_RANDOMNESS: &str = "the operating system has no randomness to give";
+/// Stands in every binary that can seal, so that a build with known-answer hooks can be told by looking for it (`tests/check_core.sh`).
+#[cfg(feature = "hazmat")]
+const NO_RANDOMNESS: &str = "the operating system has no randomness to give (sealpoint-hazmat: a build with known-answer hooks)";
+
+/// How much of the stack [`scrubbed`] overwrites: more than HMAC, AES-GCM and what leads to them use in an optimised build.
+const SCRUBBED_LEN: usize = 16_384;
+
+/// Runs `work` and overwrites the stack that it used. The implementations of HMAC and AES-GCM leave copies of keys in stack buffers that nobody else can
+/// reach, and moving a value leaves one behind. This empties what a dump of the process would show; registers are beyond it.
+pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
+    let done = apart(work);
+    overwrite();
+    done
+}
+
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
+
+#[inline(never)]
+fn overwrite() {
+    let mut below = [0_u8; SCRUBBED_LEN];
+    core::hint::black_box(&mut below);
 }

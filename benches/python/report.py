@@ -1,0 +1,96 @@
+"""Prints the tables that the README quotes, from the files of results that the benchmarks wrote."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import graph
+import harness
+import seal
+
+START, END = "<!-- bench:start -->", "<!-- bench:end -->"
+QUOTED_SIZES = (1 << 10, 100 << 10, 1 << 20)
+QUOTED = (seal.SEALPOINT, seal.AESGCM, seal.COBBLESTONE, seal.TINK, seal.AWS_MASTER_KEY, seal.EAX)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=harness.RESULTS, help="folder of the results (default: benches/results)")
+    parser.add_argument("--readme", type=Path, default=harness.ROOT / "README.md", help="the file to update (default: README.md)")
+    parser.add_argument("--update-readme", action="store_true", help=f"also write the tables between {START} and {END}")
+    options = parser.parse_args()
+    text = report(read(options.results / seal.RESULT, "seal.py"), read(options.results / graph.RESULT, "graph.py"))
+    print(text)
+    if options.update_readme:
+        update(options.readme, text)
+    return 0
+
+
+def read(path: Path, script: str) -> dict[str, Any]:
+    if not path.exists():
+        raise SystemExit(f"{path.name} is missing: run benches/python/{script} first")
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result
+
+
+def report(sealing: dict[str, Any], graphs: dict[str, Any]) -> str:
+    machine = sealing["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in {**machine["versions"], **graphs["machine"]["versions"]}.items())
+    return "\n\n".join(
+        [
+            "Seal / open in µs, and how many times as long as sealpoint. Fresh randomness is included; all but LangGraph's cipher bind the "
+            "same position of seven names.",
+            seal_table(sealing["rows"]),
+            "A graph that appends one message of about 1 KB per step, CPU time against the bare saver.",
+            graph_table(graphs["rows"]),
+            f"{machine['cpu']}, {machine['system']}, {machine['python']}, {machine['date']}; {versions}. "
+            "Times are the best of interleaved rounds, ratios medians of what was measured side by side. The scripts are in `benches/`.",
+        ]
+    )
+
+
+def seal_table(rows: Iterable[dict[str, Any]]) -> str:
+    found = {(row["operation"], row["bytes"], row["contender"]): row for row in rows}
+    sizes = [size for size in QUOTED_SIZES if ("seal", size, seal.SEALPOINT) in found]
+    body = []
+    for name in QUOTED:
+        if all(("seal", size, name) in found for size in sizes):
+            own = name == seal.SEALPOINT
+            cells = [[found[operation, size, name] for operation in ("seal", "open")] for size in sizes]
+            times = [" / ".join(harness.number(row["best_us"]) for row in pair) for pair in cells]
+            ratios = ["" if own else f" ({' / '.join(harness.number(row['ratio']) for row in pair)}x)" for pair in cells]
+            body.append([f"**{name}**" if own else name, *map("".join, zip(times, ratios, strict=True))])
+    return markdown(["", *map(harness.size_name, sizes)], body)
+
+
+def graph_table(rows: Iterable[dict[str, Any]]) -> str:
+    ratios = {(row["saver"], row["steps"], row["contender"]): row["cpu_ratio"] for row in rows}
+    columns = list(dict.fromkeys((saver, steps) for saver, steps, _ in ratios))
+    names = {graph.SEALED: "**sealpoint SealedSaver**", graph.EAX: "LangGraph EncryptedSerializer"}
+    body = [
+        [shown, *(f"{ratios[saver, steps, name]:.2f}x" for saver, steps in columns)]
+        for name, shown in names.items()
+        if all((saver, steps, name) in ratios for saver, steps in columns)
+    ]
+    return markdown(["", *(f"{saver}, {steps} steps" for saver, steps in columns)], body)
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---", *("--:" for _ in head[1:])], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def update(readme: Path, text: str) -> None:
+    old = readme.read_text(encoding="utf-8") if readme.exists() else ""
+    before, start, rest = old.partition(START)
+    _, end, after = rest.partition(END)
+    if not start or not end:
+        raise SystemExit(f"{readme.name} has no {START} … {END}: nothing was written")
+    readme.write_text(f"{before}{START}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
