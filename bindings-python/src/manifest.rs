@@ -33,14 +33,14 @@ pub fn manifest_open<'py>(
     fields: &Bound<'py, PyTuple>,
     parent: Option<&str>,
     channels: Channels<'py>,
-) -> PyResult<Bound<'py, PyBytes>> {
+) -> PyResult<(Bound<'py, PyBytes>, Option<String>)> {
     let commitments = commitments(&channels)?;
     // What no writer can have sealed is not the reader's mistake.
     let fields_cbor =
         encode(fields).map_err(|_| raise(&Error::new(ErrorCode::Malformed, "the checkpoint's fields are none that a manifest covers")))?;
     let payload = Input::from_buffer(payload)?;
-    let metadata = manifest::open(payload.as_slice(), &fields_cbor, parent, &commitments).map_err(|error| raise(&error))?;
-    Ok(PyBytes::new(fields.py(), metadata))
+    let verified = manifest::open(payload.as_slice(), &fields_cbor, parent, &commitments).map_err(|error| raise(&error))?;
+    Ok((PyBytes::new(fields.py(), verified.metadata), verified.parent.map(str::to_owned)))
 }
 
 fn commitments<'a>(channels: &'a Channels<'_>) -> PyResult<Vec<Channel<'a>>> {

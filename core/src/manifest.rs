@@ -1,6 +1,7 @@
 //! The checkpoint manifest (SPEC section 7.2): what binds a checkpoint's clear parts and its set of channels.
 
 use alloc::vec::Vec;
+use core::fmt;
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
@@ -61,13 +62,29 @@ pub fn payload(fields: &[u8], parent: Option<&str>, exact: bool, channels: &[Cha
     Ok(payload)
 }
 
-/// Verifies an opened metadata envelope against what the saver gave back, and returns the serialized metadata.
+/// A verified metadata envelope.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Verified<'p> {
+    /// The serialized metadata.
+    pub metadata: &'p [u8],
+    /// The parent's id as it was sealed, also where the saver gives none back.
+    pub parent: Option<&'p str>,
+}
+
+/// Shows no metadata.
+impl fmt::Debug for Verified<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("metadata_len", &self.metadata.len()).finish_non_exhaustive()
+    }
+}
+
+/// Verifies an opened metadata envelope against what the saver gave back.
 ///
 /// `channels` are those that are present, each with its envelope's short commitment.
 ///
 /// # Errors
 /// `malformed`, `unsupported_version`, `limit_exceeded`, `authentication_failed`.
-pub fn open<'p>(payload: &'p [u8], fields: &[u8], parent: Option<&str>, channels: &[Channel<'_>]) -> Result<&'p [u8]> {
+pub fn open<'p>(payload: &'p [u8], fields: &[u8], parent: Option<&str>, channels: &[Channel<'_>]) -> Result<Verified<'p>> {
     const CUT_OFF: Error = Error::new(ErrorCode::Malformed, "the metadata envelope holds no manifest record");
     let (len, rest) = payload.split_first_chunk::<4>().ok_or(CUT_OFF)?;
     let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| CUT_OFF)?;
@@ -96,7 +113,7 @@ pub fn open<'p>(payload: &'p [u8], fields: &[u8], parent: Option<&str>, channels
     if record.exact && present.len() != record.channels.len() {
         return Err(changed("the checkpoint has a channel that it was not sealed with"));
     }
-    Ok(metadata)
+    Ok(Verified { metadata, parent: record.parent })
 }
 
 struct Record<'a> {

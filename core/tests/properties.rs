@@ -255,7 +255,7 @@ fn a_manifest_knows_each_byte_of_a_commitment() {
     let sealed = dek.seal(b"x", "", Padding::None, &context).unwrap();
     let commitment = Envelope::parse(&sealed, Kind::Data).unwrap().short_commitment();
     let payload = manifest::payload(&[0x80], None, false, &[("a", Some(commitment))], b"m").unwrap();
-    assert_eq!(manifest::open(&payload, &[0x80], None, &[("a", Some(commitment))]), Ok(&b"m"[..]));
+    assert_eq!(manifest::open(&payload, &[0x80], None, &[("a", Some(commitment))]), Ok(manifest::Verified { metadata: b"m", parent: None }));
     for at in 0..16 {
         let mut other = commitment;
         other[at] ^= 0x10;

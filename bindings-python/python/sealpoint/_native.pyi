@@ -177,8 +177,8 @@ def manifest_payload(fields: ManifestFields, *, parent: str | None, exact: bool,
     Raises: `invalid_argument` (a value that deterministic CBOR does not take), `limit_exceeded`.
     """
 
-def manifest_open(payload: Buffer, fields: ManifestFields, *, parent: str | None, channels: ManifestChannels) -> bytes:
-    """Verifies the manifest against what the saver gave back and returns the serialized metadata.
+def manifest_open(payload: Buffer, fields: ManifestFields, *, parent: str | None, channels: ManifestChannels) -> tuple[bytes, str | None]:
+    """Verifies the manifest against what the saver gave back: (serialized metadata, the parent's id as it was sealed).
 
     `channels` lists what is present, each with its envelope; its commitment is compared where the manifest names one.
     Raises: `authentication_failed`, `malformed`.

@@ -188,6 +188,11 @@ def test_delta_history_is_verified(keyring: Keyring) -> None:
     inner.storage["t"][""][ids[-2]] = (checkpoint, metadata, ids[-4])
     with pytest.raises(AuthenticationError):
         saver.get_delta_channel_history(config=here, channels=["log"])
+    # Nor does taking the parent away, which is legal for reading a checkpoint alone.
+    inner.storage["t"][""][ids[-2]] = (checkpoint, metadata, None)
+    with pytest.raises(AuthenticationError, match="cut"):
+        saver.get_delta_channel_history(config=here, channels=["log"])
+    assert saver.get_tuple({"configurable": {"thread_id": "t", "checkpoint_ns": "", "checkpoint_id": ids[-2]}})
 
 
 def test_old_checkpoints_with_tasks(keyring: Keyring) -> None:

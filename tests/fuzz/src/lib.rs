@@ -127,8 +127,9 @@ pub fn manifest(data: &[u8]) {
     let parent = (flags & 1 > 0).then_some("parent");
     match manifest::payload(&fields, parent, flags & 2 > 0, &channels, rest) {
         Ok(payload) => {
-            assert_eq!(manifest::open(&payload, &fields, parent, &channels), Ok(rest));
-            assert_eq!(manifest::open(&payload, &fields, None, &channels), Ok(rest), "pruning takes the parent away");
+            let verified = Ok(manifest::Verified { metadata: rest, parent });
+            assert_eq!(manifest::open(&payload, &fields, parent, &channels), verified);
+            assert_eq!(manifest::open(&payload, &fields, None, &channels), verified, "pruning takes the parent away");
             assert!(manifest::open(&payload, &fields, Some("another"), &channels).is_err());
             assert!(manifest::open(&payload, &[&fields[..], b"\0"].concat(), parent, &channels).is_err());
             assert!(channels.is_empty() || manifest::open(&payload, &fields, parent, &channels[1..]).is_err());

@@ -31,7 +31,7 @@ def delta_history(
         # The writes stored at the target itself are pending, not history.
         is_target = not walked
         only = () if is_target else remaining
-        found = yield from sealer.open_tuple(tenant, row, asked_of(cursor, ns=""), only=only)
+        found = yield from sealer.open_tuple(tenant, row, asked_of(cursor, ns=""), only=only, linked=True)
         if found is None or found.checkpoint["id"] in walked:
             break
         walked.add(found.checkpoint["id"])

@@ -7,7 +7,8 @@ from typing import Any
 Key = tuple[str, str, str, str]
 """Tenant, thread, namespace, channel."""
 
-_IMMUTABLE = frozenset({str, bytes, int, float, bool, type(None)})
+REUSABLE = frozenset({str, bytes, int, float, bool})
+"""Immutable. Not None: channels that hold it are signals, new at each step."""
 
 
 class SealedValues:
@@ -24,7 +25,7 @@ class SealedValues:
         self._max_count, self._max_bytes, self._bytes = max_count, max_bytes, 0
 
     def get(self, key: Key, version: object, value: object) -> bytes | None:
-        if type(value) not in _IMMUTABLE:
+        if type(value) not in REUSABLE:
             return None
         with self._lock:
             entry = self._entries.get(key)
@@ -34,7 +35,7 @@ class SealedValues:
             return entry[2]
 
     def put(self, key: Key, version: object, value: object, envelope: object) -> None:
-        if type(value) not in _IMMUTABLE or type(envelope) is not bytes:
+        if type(value) not in REUSABLE or type(envelope) is not bytes:
             return
         with self._lock:
             if old := self._entries.pop(key, None):

@@ -21,7 +21,7 @@ from sealpoint.errors import AuthenticationError, MalformedError, PlaintextRefus
 from sealpoint.langgraph.layouts import Layout
 from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
-from sealpoint.langgraph.reuse import SealedValues
+from sealpoint.langgraph.reuse import REUSABLE, SealedValues
 from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
 
 _KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"})
@@ -125,7 +125,8 @@ class Sealer:
                 values[name] = None  # its place in the order
         for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
             values[name] = envelope
-            kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
+            if type(value) in REUSABLE:
+                kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
@@ -158,11 +159,13 @@ class Sealer:
         *,
         wanted: Mapping[str, Any] | None = None,
         only: Collection[str] | None = None,
+        linked: bool = False,
     ) -> Steps[CheckpointTuple | None]:
-        """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened."""
+        """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened. With
+        `linked`, a parent that it was sealed with must still be there: a walk along parents would end too early unnoticed."""
         at, checkpoint_id = self._placed(tenant, found, asked)
         checkpoint = cast(dict[str, Any], found.checkpoint)
-        metadata = yield from self._open_metadata(at, checkpoint_id, found)
+        metadata = yield from self._open_metadata(at, checkpoint_id, found, linked)
         if wanted and not matches(metadata, wanted):
             return None
         opened = {**checkpoint, "channel_values": (yield from self._open_values(at, checkpoint, only))}
@@ -196,7 +199,7 @@ class Sealer:
             raise AuthenticationError("authentication_failed", "a checkpoint has a parent in another thread or namespace")
         return position(tenant, thread, ns), checkpoint_id
 
-    def _open_metadata(self, at: Position, checkpoint_id: str, found: CheckpointTuple) -> Steps[dict[str, Any]]:
+    def _open_metadata(self, at: Position, checkpoint_id: str, found: CheckpointTuple, linked: bool) -> Steps[dict[str, Any]]:
         row = cast(dict[str, Any], found.metadata)
         checkpoint = cast(dict[str, Any], found.checkpoint)
         sealed = row.get(SEALED_KEY)
@@ -213,9 +216,11 @@ class Sealer:
         try:
             kind, payload = yield from self._open(sealed, at.metadata.extend(checkpoint=checkpoint_id))
             parent = found.parent_config["configurable"].get("checkpoint_id") if found.parent_config else None
-            rest = manifest_open(payload, _fields(checkpoint, clear), parent=parent, channels=channels)
+            rest, sealed_parent = manifest_open(payload, _fields(checkpoint, clear), parent=parent, channels=channels)
         except SealpointError as error:
             raise _where(error, "a checkpoint's manifest or metadata") from None
+        if linked and parent is None and sealed_parent is not None:
+            raise AuthenticationError("authentication_failed", "a checkpoint's parent was removed: the history of its channels is cut")
         return {**clear, **self.serde.loads_typed((kind, rest))}
 
     def _open_values(self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None) -> Steps[dict[str, Any]]:
@@ -241,7 +246,8 @@ class Sealer:
             except SealpointError as error:
                 raise _where(error, f"channel {name!r}") from None
             out[name] = loaded = loads(opened)
-            reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
+            if type(loaded) in REUSABLE:
+                reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
         return out
 
     def _open_tasks(self, at: Position, value: Any) -> Steps[Any]:
