@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, StateGraph
+
 from sealpoint import Keyring, from_config
 from sealpoint.langgraph import SealedSaver
 

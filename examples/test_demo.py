@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import demo
 import pytest
+
+import demo
 
 FOLDER = Path(__file__).parent
 

@@ -13,6 +13,7 @@ from langchain_core.messages import ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
 from support_agent import aplay, build_graph, distinctive_words, found, load_conversation, play
 
 ACME = load_conversation("acme")

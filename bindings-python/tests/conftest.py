@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sealpoint import Keyring
 from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, ready, sqlite_url
+
+from sealpoint import Keyring
 
 
 @pytest.fixture(autouse=True)

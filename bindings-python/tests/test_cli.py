@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import sealpoint
 from sealpoint.cli import main
 

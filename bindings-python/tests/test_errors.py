@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 import sealpoint
 from sealpoint import _native, errors
 from sealpoint.errors import ERRORS, InternalError, SealpointError, error_for

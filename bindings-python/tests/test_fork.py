@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from sealpoint import Context, Keyring, is_sealed
 from support import CONTEXT, OTHER_CONTEXT, PLAINTEXT, FakeKms, ready
+
+from sealpoint import Context, Keyring, is_sealed
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),

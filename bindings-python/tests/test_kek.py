@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, assert_error, ready
+
 from sealpoint import InvalidArgumentError, Keyring, MissingDependencyError, ProviderCapabilities, SealpointError
 from sealpoint._native import SecretKey, secrets_equal, wrap_context
 from sealpoint.kms import KeyManagementProvider, provider_from_uri, scheme_of
 from sealpoint.kms.local import EnvProvider, FileProvider
-from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, assert_error, ready
 
 KEK = base64.b64decode(KEK_TEXT)
 WRAP = wrap_context(tenant="t", dek_id=bytes(16), dek_purpose=1, suite=1)

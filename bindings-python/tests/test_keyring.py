@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sealpoint import Context, Keyring, SealpointError, SecretKey, WrappedKey, is_sealed
-from sealpoint._native import DataKey, envelope_dek_id
-from sealpoint.stores.memory import MemoryStore
-from sealpoint.stores.sqlite import SqliteStore
 from support import (
     CONTEXT,
     KEK,
@@ -30,6 +26,11 @@ from support import (
     seal_in_a_process,
     sqlite_url,
 )
+
+from sealpoint import Context, Keyring, SealpointError, SecretKey, WrappedKey, is_sealed
+from sealpoint._native import DataKey, envelope_dek_id
+from sealpoint.stores.memory import MemoryStore
+from sealpoint.stores.sqlite import SqliteStore
 
 # seal and open
 

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sealpoint import InternalError, Keyring, is_sealed
-from sealpoint._flight import _POOL_THREADS
-from sealpoint._native import envelope_dek_id
 from support import (
     CONTEXT,
     KEK,
@@ -25,6 +22,10 @@ from support import (
     ready,
     refused,
 )
+
+from sealpoint import InternalError, Keyring, is_sealed
+from sealpoint._flight import _POOL_THREADS
+from sealpoint._native import envelope_dek_id
 
 # the cache
 

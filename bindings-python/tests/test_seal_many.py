@@ -1,6 +1,7 @@
 """Sealing many values at once gives what sealing them one by one gives, and nothing if one of them cannot be sealed."""
 
 import pytest
+
 from sealpoint import SealpointError
 from sealpoint._native import Context, DataKey, DekCache
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support import CONTEXT, PLAINTEXT, TENANT, assert_error, ready, sqlite_url
+
 from sealpoint import KeyNotFoundError, Keyring, KeyStore, KeyUnusableError, SealpointError, StoreError
 from sealpoint.stores import DekRecord, StoreSettings, TenantRecord, WrapRecord, now, sqlite, store_from_url
 from sealpoint.stores.memory import MemoryStore
 from sealpoint.stores.sqlite import SqliteStore
-from support import CONTEXT, PLAINTEXT, TENANT, assert_error, ready, sqlite_url
 
 KEK = "env:SEALPOINT_KEK"
 DEK_ID = bytes(range(16))

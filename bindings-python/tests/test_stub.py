@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from sealpoint import _native
 
 STUB = ast.parse((Path(__file__).parents[1] / "python" / "sealpoint" / "_native.pyi").read_text())

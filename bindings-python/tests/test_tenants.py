@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from support import OTHER_TENANT, TENANT, assert_error
+
 from sealpoint import InvalidArgumentError, TenantRequiredError, fixed, from_config, tenant_scope
 from sealpoint.tenants import check_source, resolve_tenant, returned_config
-from support import OTHER_TENANT, TENANT, assert_error
 
 
 def config(**configurable: Any) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sealpoint import Keyring, SecretKey
-from sealpoint._native import LocalKek, wrap_context
 from support import (
     CONTEXT,
     KEK_TEXT,
@@ -22,6 +20,9 @@ from support import (
     query,
     refused,
 )
+
+from sealpoint import Keyring, SecretKey
+from sealpoint._native import LocalKek, wrap_context
 
 # rows are not trusted
 

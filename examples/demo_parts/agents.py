@@ -11,6 +11,7 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
+
 from sealpoint import Keyring, from_config
 from sealpoint.langgraph import SealedSaver
 from support_agent import Conversation, build_graph, load_conversation

@@ -6,14 +6,14 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot
-from sealpoint import SealpointError
-from support_agent import Conversation
 
 from demo_parts import tamper
 from demo_parts.agents import ENCRYPTED, LABEL_WIDTH, LABELS, SEALED, UNSEALED, Agent, Files, agent, keyring, thread_of
 from demo_parts.checks import expect, refusal
 from demo_parts.keys import make_kek
 from demo_parts.screen import Screen, cut
+from sealpoint import SealpointError
+from support_agent import Conversation
 
 Accepted = Callable[[StateSnapshot], str]
 """What the attacker has reached, in words; empty if nothing."""

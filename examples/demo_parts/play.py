@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from support_agent import Conversation, Progress, Turn, play
-
 from demo_parts.agents import LABELS, SEALED, Agent, Files, agent, thread_of
 from demo_parts.checks import expect
 from demo_parts.screen import Screen, size
+from support_agent import Conversation, Progress, Turn, play
 
 SHOWN_TURNS = 3
 """How much of the conversation is printed: its first approval is in the last of them."""

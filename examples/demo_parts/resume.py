@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from langchain_core.messages import AnyMessage, HumanMessage
-from support_agent import Conversation, load_conversation, play
 
 from demo_parts.agents import SEALED, Files, agent, thread_of
 from demo_parts.checks import DemoFailed, expect
 from demo_parts.play import waiting_turn
 from demo_parts.screen import Screen
+from support_agent import Conversation, load_conversation, play
 
 TENANT = "globex"
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import ormsgpack
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
-from sealpoint import Context, is_sealed
-from support_agent import Conversation
 
 from demo_parts.agents import SEALED, Files, agent, database, keyring, thread_of
 from demo_parts.checks import expect
 from demo_parts.screen import Screen, cut, size
+from sealpoint import Context, is_sealed
+from support_agent import Conversation
 
 
 def show(screen: Screen, files: Files, acme: Conversation, globex: Conversation) -> None:

@@ -1,10 +1,9 @@
 """Section 5: are the conversation's words in the files?"""
 
-from support_agent import Conversation, distinctive_words, found
-
 from demo_parts.agents import ENCRYPTED, LABELS, SEALED, UNSEALED, Files
 from demo_parts.checks import expect
 from demo_parts.screen import Screen
+from support_agent import Conversation, distinctive_words, found
 
 
 def words_of(*cases: Conversation) -> list[str]:

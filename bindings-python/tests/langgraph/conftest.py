@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `backends` and `graphs`, in any import mode
 
 from backends import BACKENDS, Backend
+
 from sealpoint import Keyring
 
 

@@ -15,6 +15,7 @@ from backends import database
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_POS_ARGS, EXT_DELTA_SNAPSHOT
 from langgraph.checkpoint.sqlite import SqliteSaver
+
 from sealpoint import Keyring
 from sealpoint.errors import SealpointError
 from sealpoint.langgraph import SealedSaver, from_config

@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
 from sealpoint import Keyring
 from sealpoint.errors import AuthenticationError, SealpointError, TenantRequiredError
 from sealpoint.langgraph import SealedSaver, fixed, from_config, tenant_scope

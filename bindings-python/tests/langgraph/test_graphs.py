@@ -8,6 +8,7 @@ import pytest
 from backends import BACKENDS, AsyncBackend, Backend
 from graphs import CHAT_INPUT, afunctional, asking, chat, delta, fan, functional, view
 from langgraph.types import Command, Overwrite
+
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, from_config
 

@@ -12,6 +12,7 @@ from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, Send, interrupt
+
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, from_config
 

@@ -8,6 +8,7 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
 from sealpoint import Keyring
 from sealpoint.errors import InvalidArgumentError
 from sealpoint.langgraph import SealedSaver, fixed

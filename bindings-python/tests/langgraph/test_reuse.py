@@ -9,6 +9,7 @@ from backends import Sqlite, database
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
+
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, fixed
 from sealpoint.langgraph.reuse import SealedValues

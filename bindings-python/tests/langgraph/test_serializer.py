@@ -8,6 +8,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
 from sealpoint import Keyring
 from sealpoint.errors import AuthenticationError, InvalidArgumentError, PlaintextRefusedError, SealpointError, TenantRequiredError
 from sealpoint.langgraph import SealedSerializer, fixed, from_config

@@ -12,6 +12,7 @@ from graphs import CHAT_INPUT, Chat, chat
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, StateGraph
+
 from sealpoint import Keyring
 from sealpoint.errors import AuthenticationError, InvalidArgumentError, KeyNotFoundError, SealpointError, TenantRequiredError
 from sealpoint.langgraph import SealedSaver, fixed, from_config, tenant_scope
