@@ -80,3 +80,17 @@ def test_importing_sealpoint_imports_no_langgraph() -> None:
     program = "import sys, sealpoint, sealpoint.cli, sealpoint.kms.local; print([m for m in sys.modules if 'lang' in m or m == 'sqlite3'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd="/")
     assert done.stdout.strip() == "[]"
+
+
+def test_without_langgraph_the_import_names_the_remedy() -> None:
+    program = """
+import sys
+sys.modules["langgraph.checkpoint.base"] = None  # what a failed import leaves: the next one fails too
+try:
+    import sealpoint.langgraph
+except ImportError as error:
+    print(type(error).__name__, error.code, error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("MissingDependencyError missing_dependency")
+    assert "pip install 'sealpoint[langgraph]'" in run.stdout

@@ -82,8 +82,8 @@ class StoreError(SealpointError):
     """`store_unavailable` (retry), `store_invalid`: the key store."""
 
 
-class MissingDependencyError(SealpointError):
-    """`missing_dependency`: an optional package is needed."""
+class MissingDependencyError(SealpointError, ImportError):
+    """`missing_dependency`: an optional package is needed. Also an `ImportError`, for those who try an import and go on without."""
 
 
 class InvalidArgumentError(SealpointError):

@@ -1,5 +1,12 @@
 """LangGraph state, sealed: `SealedSaver` around any checkpoint saver, or `SealedSerializer` where only a serializer can be passed."""
 
+from sealpoint.errors import MissingDependencyError
+
+try:
+    import langgraph.checkpoint.base  # noqa: F401
+except ImportError as error:
+    raise MissingDependencyError("missing_dependency", "LangGraph is not installed: pip install 'sealpoint[langgraph]'") from error
+
 from sealpoint.langgraph.saver import SealedSaver
 from sealpoint.langgraph.serializer import SealedSerializer
 from sealpoint.tenants import fixed, from_config, tenant_scope
