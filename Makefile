@@ -53,12 +53,13 @@ bench: $(VENV)/.built ## measure beside peers; writes benches/results and prints
 fuzz: ## fuzz each target for FUZZ_SECONDS (60); needs nightly Rust
 	@rustup toolchain list | grep -q nightly || { echo "fuzzing needs nightly Rust: rustup toolchain install nightly"; exit 1; }
 	@command -v cargo-fuzz >/dev/null || cargo install --quiet --debug --locked cargo-fuzz
-	cd tests/fuzz && cargo +nightly fuzz build
-	set -e; for target in $(FUZZ_TARGETS); do \
-	    echo "fuzz $$target for $(FUZZ_SECONDS) s"; scratch=$$(mktemp -d); \
-	    (cd tests/fuzz && cargo +nightly fuzz run $$target $$scratch corpus/$$target -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 2>$$scratch.log) \
-	        || { tail -40 $$scratch.log; exit 1; }; \
-	    grep -E 'number_of_executed_units' $$scratch.log; rm -rf $$scratch $$scratch.log; \
+	cargo +nightly fuzz build --fuzz-dir tests/fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	    scratch=$$(mktemp -d); \
+	    cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target $$scratch tests/fuzz/corpus/$$target \
+	        -- -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 >$$scratch.log 2>&1 || { tail -40 $$scratch.log; exit 1; }; \
+	    echo "fuzz $$target: $$(grep number_of_executed_units $$scratch.log | tr -dc 0-9) runs in $(FUZZ_SECONDS) s, no crash"; \
+	    rm -rf $$scratch $$scratch.log; \
 	done
 
 .PHONY: soak
