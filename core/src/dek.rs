@@ -13,7 +13,7 @@ use crate::envelope::{self, Envelope, KEY_ID_LEN, Kind, Opened, Padding, SUITE};
 use crate::error::{AUTHENTICATION_FAILED, Error, ErrorCode, Result};
 use crate::expand::Expander;
 use crate::limits::MAX_SEALS_PER_DEK;
-use crate::secret::{Secret, fill_random, scrubbed};
+use crate::secret::{Secret, fill_random, overwrite_stack, scrubbed};
 
 /// What a DEK is for. One DEK has one purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,7 +108,7 @@ impl Dek {
         if record.version == 0 {
             return Err(Error::new(ErrorCode::InvalidArgument, "the versions of a DEK begin at 1"));
         }
-        let (key_check, body) = scrubbed(|| {
+        let (key_check, body) = scrubbed::<backend::Default, _>(|| {
             let key = Expander::new(secret.expose())?;
             let head = [record.suite, record.purpose as u8];
             let tenant_len = u16::try_from(record.tenant.len()).map_err(|_| context::LONG_TENANT)?;
@@ -151,10 +151,10 @@ impl Dek {
     /// # Errors
     /// Those of [`Dek::seal_into`].
     pub fn seal_with<A: backend::Aead>(&self, payload: &[u8], content_type: &str, padding: Padding, context: &Context, out: &mut [u8]) -> Result<()> {
-        self.seal_salted::<A>(payload, content_type, padding, context, None, out)
+        scrubbed::<A, _>(|| self.seal_salted::<A>(payload, content_type, padding, context, None, out))
     }
 
-    /// Seals one payload of several that are sealed at once, with the next of their salts.
+    /// Seals one payload of several that are sealed at once, with the next of their salts. The stack is overwritten once, when the salts are dropped.
     ///
     /// # Errors
     /// Those of [`Dek::seal_into`]; `internal`: more payloads than salts.
@@ -195,7 +195,7 @@ impl Dek {
         salt: &[u8; SALT_LEN],
     ) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::sealed_len(payload.len(), content_type, padding)?];
-        self.seal_salted::<A>(payload, content_type, padding, context, Some(salt), &mut out)?;
+        scrubbed::<A, _>(|| self.seal_salted::<A>(payload, content_type, padding, context, Some(salt), &mut out))?;
         Ok(out)
     }
 
@@ -214,7 +214,7 @@ impl Dek {
         if self.seals.fetch_add(1, Ordering::Relaxed) as u64 >= MAX_SEALS_PER_DEK {
             return Err(Error::new(ErrorCode::LimitExceeded, "this DEK has sealed as much as one key may; rotate it"));
         }
-        scrubbed(|| envelope::seal_into::<A>(&self.body, &self.record.dek_id, context, (content_type, payload, padding), salt, out))
+        envelope::seal_into::<A>(&self.body, &self.record.dek_id, context, (content_type, payload, padding), salt, out)
     }
 
     /// Opens an envelope into the buffer that `allocate` gives for the payload's length, and returns the content type. After an error the buffer holds no plaintext.
@@ -243,7 +243,7 @@ impl Dek {
         if context.tenant() != self.record.tenant {
             return Err(AUTHENTICATION_FAILED);
         }
-        scrubbed(|| envelope.open_into::<A, F>(&self.body, context, allocate))
+        scrubbed::<A, _>(|| envelope.open_into::<A, F>(&self.body, context, allocate))
     }
 
     /// Opens an envelope.
@@ -260,8 +260,15 @@ impl Dek {
     }
 }
 
-/// Salts for payloads that are sealed at once: one call to the operating system for all. Each is used once. Draw them right before; keep none.
+/// Salts for payloads that are sealed at once: one call to the operating system for all. Each is used once. Draw them right before, keep none, and drop
+/// them when the last payload is sealed, in the function that drew them: that overwrites the stack below, where the seals left copies of keys.
 pub struct Salts(Vec<[u8; SALT_LEN]>);
+
+impl Drop for Salts {
+    fn drop(&mut self) {
+        overwrite_stack::<backend::Default>();
+    }
+}
 
 impl Salts {
     /// As many as there are payloads.

@@ -27,7 +27,7 @@ impl Kek {
     /// # Errors
     /// `internal`.
     pub fn from_secret(secret: &Secret) -> Result<Self> {
-        scrubbed(|| {
+        scrubbed::<backend::Default, _>(|| {
             let key = Expander::new(secret.expose())?;
             let kek_id = key.derive_public(&[b"sealpoint/v1/kek-id\0"])?;
             let wrap = Expander::new(wrap_key(&key, &kek_id)?.expose())?;
@@ -94,7 +94,9 @@ impl Kek {
     /// `internal`.
     pub fn wrap(&self, secret: &Secret, context: &Context) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::WRAPPED_KEY_LEN];
-        scrubbed(|| envelope::seal_key_into::<backend::Default>(&self.wrap, &self.kek_id, context, secret.expose(), None, &mut out))?;
+        scrubbed::<backend::Default, _>(|| {
+            envelope::seal_key_into::<backend::Default>(&self.wrap, &self.kek_id, context, secret.expose(), None, &mut out)
+        })?;
         Ok(out)
     }
 
@@ -105,7 +107,7 @@ impl Kek {
     #[cfg(feature = "hazmat")]
     pub fn wrap_with_salt<A: backend::Aead>(&self, secret: &Secret, context: &Context, salt: &[u8; 24]) -> Result<Vec<u8>> {
         let mut out = vec![0; envelope::WRAPPED_KEY_LEN];
-        scrubbed(|| envelope::seal_key_into::<A>(&self.wrap, &self.kek_id, context, secret.expose(), Some(salt), &mut out))?;
+        scrubbed::<A, _>(|| envelope::seal_key_into::<A>(&self.wrap, &self.kek_id, context, secret.expose(), Some(salt), &mut out))?;
         Ok(out)
     }
 
@@ -127,7 +129,7 @@ impl Kek {
             return Err(Error::new(ErrorCode::KeyNotFound, "the key was wrapped under another KEK"));
         }
         let mut secret = Secret::zeroed();
-        scrubbed(|| envelope.open_raw::<A>(&self.wrap, context, secret.expose_mut()))?;
+        scrubbed::<A, _>(|| envelope.open_raw::<A>(&self.wrap, context, secret.expose_mut()))?;
         Ok(secret)
     }
 }

@@ -6,6 +6,7 @@ use core::fmt;
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, ZeroizeOnDrop, Zeroizing};
 
+use crate::backend::Aead;
 use crate::error::{Error, ErrorCode, Result};
 
 /// The length of every key here, in bytes.
@@ -93,14 +94,11 @@ const NO_RANDOMNESS: &str = "the operating system has no randomness to give";
 #[cfg(feature = "hazmat")]
 const NO_RANDOMNESS: &str = "the operating system has no randomness to give (sealpoint-hazmat: a build with known-answer hooks)";
 
-/// How much of the stack [`scrubbed`] overwrites: more than HMAC, AES-GCM and what leads to them use in an optimised build.
-const SCRUBBED_LEN: usize = 16_384;
-
 /// Runs `work` and overwrites the stack that it used. The implementations of HMAC and AES-GCM leave copies of keys in stack buffers that nobody else can
 /// reach, and moving a value leaves one behind. This empties what a dump of the process would show; registers are beyond it.
-pub(crate) fn scrubbed<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn scrubbed<A: Aead, T>(work: impl FnOnce() -> T) -> T {
     let done = apart(work);
-    overwrite();
+    overwrite_stack::<A>();
     done
 }
 
@@ -109,8 +107,14 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// Overwrites the stack below the caller, for work that is done in several calls: no more than it can have used, since that empties the processor's
+/// nearest cache.
+pub(crate) fn overwrite_stack<A: Aead>() {
+    if A::STACK_LEN > 8_192 { overwrite::<16_384>() } else { overwrite::<8_192>() }
+}
+
 #[inline(never)]
-fn overwrite() {
-    let mut below = [0_u8; SCRUBBED_LEN];
+fn overwrite<const LEN: usize>() {
+    let mut below = [0_u8; LEN];
     core::hint::black_box(&mut below);
 }

@@ -26,7 +26,9 @@ mod linux {
     use std::sync::Arc;
 
     use sealpoint_core::envelope::{Envelope, Kind};
-    use sealpoint_core::{CacheConfig, Context, Dek, DekCache, DekPurpose, DekRecord, Kek, Padding, Secret, Timestamp, Value, hazmat, wrap_context};
+    use sealpoint_core::{
+        CacheConfig, Context, Dek, DekCache, DekPurpose, DekRecord, Kek, Padding, Salts, Secret, Timestamp, Value, hazmat, wrap_context,
+    };
     use sha2::{Digest as _, Sha256};
     use zeroize::{Zeroize as _, Zeroizing};
 
@@ -133,6 +135,12 @@ mod linux {
         on_each_backend!(scan());
     }
 
+    /// As a binding seals several payloads: the salts are drawn and dropped in one function.
+    fn seal_at_once(dek: &Dek, payload: &[u8], out: &mut [u8]) {
+        let mut salts = Salts::draw(1).unwrap();
+        dek.seal_next_into(&mut salts, payload, "bytes", Padding::None, &context(), out).unwrap();
+    }
+
     fn scan<A: Backend>() {
         let (needles, key_check) = second_process(&[]);
         let named = |needles: &[(String, Masked)], scanner: &mut Scanner| {
@@ -173,6 +181,8 @@ mod linux {
         })
         .unwrap();
         assert_eq!(out, payload);
+        let mut sealed_at_once = vec![0; sealed.len()];
+        seal_at_once(&dek, &payload, &mut sealed_at_once);
         drop(dek);
         let held = named(&needles, &mut scanner);
         assert!(hits(&held, "K_body.inner-state") >= 1, "a held DEK must be found: {held:?}");
@@ -182,9 +192,11 @@ mod linux {
         assert!(cache.evict(&DEK_ID));
         drop(kek);
 
-        let (needles, _) = second_process(&sealed);
-        let left: Vec<_> = named(&needles, &mut scanner).into_iter().filter(|(_, places)| !places.is_empty()).collect();
-        println!("{}: looked for {} secrets, left: {left:?}", A::NAME, needles.len());
-        assert!(left.is_empty(), "{}: left in memory: {left:?}", A::NAME);
+        for envelope in [&sealed, &sealed_at_once] {
+            let (needles, _) = second_process(envelope);
+            let left: Vec<_> = named(&needles, &mut scanner).into_iter().filter(|(_, places)| !places.is_empty()).collect();
+            println!("{}: looked for {} secrets, left: {left:?}", A::NAME, needles.len());
+            assert!(left.is_empty(), "{}: left in memory: {left:?}", A::NAME);
+        }
     }
 }

@@ -212,11 +212,13 @@ class Keyring:
 
     def open(self, sealed: Buffer | str, context: Context) -> bytes:
         """The payload; otherwise as `open_typed`."""
-        return self.open_typed(sealed, context)[1]
+        opened = self._cache.open(sealed, context)
+        return (self.open_typed(sealed, context) if opened is None else opened)[1]
 
     async def aopen(self, sealed: Buffer | str, context: Context) -> bytes:
         """See `open`."""
-        return (await self.aopen_typed(sealed, context))[1]
+        opened = self._cache.open(sealed, context)
+        return (await self.aopen_typed(sealed, context) if opened is None else opened)[1]
 
     def open_text(self, sealed: Buffer | str, context: Context) -> str:
         """The payload as the string that it was sealed from; otherwise as `open_typed`. Raises also: `malformed` (it is no UTF-8)."""

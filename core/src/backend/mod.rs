@@ -24,6 +24,9 @@ pub const NONCE_LEN: usize = 12;
 
 /// AES-256-GCM without additional data, under one key, which is wiped when dropped.
 pub trait Aead: Sized {
+    /// More than twice the stack, in bytes, that sealing and opening use in an optimised build, derivation included: what is overwritten afterwards.
+    const STACK_LEN: usize;
+
     /// Expands the key schedule.
     ///
     /// # Errors

@@ -10,6 +10,8 @@ use crate::error::{AUTHENTICATION_FAILED, Result};
 pub struct AwsLc(LessSafeKey);
 
 impl Aead for AwsLc {
+    const STACK_LEN: usize = 8_192;
+
     fn new(key: &[u8; 32]) -> Result<Self> {
         UnboundKey::new(&AES_256_GCM, key).map(|key| Self(LessSafeKey::new(key))).map_err(|_| REFUSED)
     }

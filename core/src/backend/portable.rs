@@ -11,6 +11,8 @@ use crate::error::{AUTHENTICATION_FAILED, Result};
 pub struct RustCrypto(Aes256Gcm);
 
 impl Aead for RustCrypto {
+    const STACK_LEN: usize = 16_384;
+
     fn new(key: &[u8; 32]) -> Result<Self> {
         Ok(Self(Aes256Gcm::new(key.into())))
     }

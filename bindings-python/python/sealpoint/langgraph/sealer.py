@@ -125,7 +125,7 @@ class Sealer:
                 values[name] = None  # its place in the order
         for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
             values[name] = envelope
-            if type(value) in REUSABLE:
+            if type(value) in REUSABLE and not layout.new_versions_only:
                 kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
@@ -246,7 +246,7 @@ class Sealer:
             except SealpointError as error:
                 raise _where(error, f"channel {name!r}") from None
             out[name] = loaded = loads(opened)
-            if type(loaded) in REUSABLE:
+            if type(loaded) in REUSABLE and not self.layout.new_versions_only:
                 reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
         return out
 
