@@ -135,8 +135,12 @@ mod linux {
         on_each_backend!(scan());
     }
 
-    /// As a binding seals several payloads: the salts are drawn and dropped in one function.
+    /// As a binding seals several payloads: the salts are drawn and dropped in one function. So deep in the stack that nothing afterwards overwrites by
+    /// chance what is left there.
+    #[inline(never)]
     fn seal_at_once(dek: &Dek, payload: &[u8], out: &mut [u8]) {
+        let mut above = [0_u8; 65_536];
+        std::hint::black_box(&mut above);
         let mut salts = Salts::draw(1).unwrap();
         dek.seal_next_into(&mut salts, payload, "bytes", Padding::None, &context(), out).unwrap();
     }
