@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from postgres import Server, new_database
 from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, ready, sqlite_url
 
 from sealpoint import Keyring
@@ -54,3 +56,23 @@ def pair(url: str) -> tuple[Keyring, FakeKms, FakeKms, bytes]:
     first.calls.clear()
     second.calls.clear()
     return keyring, first, second, sealed
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The Postgres server of this run, started when the first test asks for it."""
+    server = Server()
+    try:
+        server.init()
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of a new Postgres database, on our own server or on that of SEALPOINT_TEST_POSTGRES (a URL)."""
+    admin = os.environ.get("SEALPOINT_TEST_POSTGRES") or request.getfixturevalue("postgres_server").dsn()
+    with new_database(admin) as dsn:
+        yield dsn

