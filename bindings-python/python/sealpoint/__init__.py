@@ -22,6 +22,7 @@ from .errors import (
 )
 from .keyring import Health, KekHealth, Keyring
 from .kms import KeyManagementProvider, ProviderCapabilities, WrappedKey
+from .migration import Migration
 from .stores import KeyStore
 from .tenants import TenantSource, fixed, from_config, tenant_scope
 
@@ -42,6 +43,7 @@ __all__ = [
     "KmsError",
     "LimitExceededError",
     "MalformedError",
+    "Migration",
     "MissingDependencyError",
     "PlaintextRefusedError",
     "ProviderCapabilities",

@@ -102,6 +102,11 @@ def resolve_tenant(source: TenantSource, config: Config | None) -> str:
     return _checked(source(config), "the function given as tenant= returned no tenant: a string that is not empty is needed")
 
 
+def tenant_key(source: TenantSource) -> str | None:
+    """The key of a config that names the tenant, if it is one."""
+    return source.key if isinstance(source, FromConfig) else None
+
+
 def returned_config(source: TenantSource, config: _AnyConfig, tenant: str) -> _AnyConfig:
     """A config that goes back to the caller, with the tenant's key in it, so that a replay from it finds the tenant again."""
     if not isinstance(source, FromConfig):

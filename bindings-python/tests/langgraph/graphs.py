@@ -22,14 +22,14 @@ class Chat(TypedDict, total=False):
     seen: Annotated[list[str], operator.add]
 
 
-def chat(saver: Any) -> Any:
+def chat(saver: Any, blob: bytes = b"\xc1raw") -> Any:
     """Parallel branches, messages, every kind of primitive."""
 
     def left(state: Chat) -> Chat:
         return {"messages": [AIMessage("left answer", id="l")], "score": 0.5, "seen": ["left"]}
 
     def right(state: Chat) -> Chat:
-        return {"count": 7, "approved": True, "nothing": None, "blob": b"\xc1raw", "seen": ["right"]}
+        return {"count": 7, "approved": True, "nothing": None, "blob": blob, "seen": ["right"]}
 
     def join(state: Chat) -> Chat:
         return {"note": f"{len(state['messages'])} messages", "seen": ["join"]}

@@ -199,11 +199,9 @@ def test_a_function_sees_the_config(keyring: Keyring) -> None:
     ("arguments", "says"),
     [
         ({"tenant": "acme"}, "from_config"),
-        ({"tenant": fixed("acme"), "mode": "migrating"}, "not in this release"),
         ({"tenant": fixed("acme"), "mode": "lenient"}, "mode must be"),
-        ({"tenant": fixed("acme"), "legacy_serde": InMemorySaver().serde}, "not in this release"),
     ],
-    ids=["bare string", "migrating", "unknown mode", "legacy serde"],
+    ids=["bare string", "unknown mode"],
 )
 def test_refused_arguments(arguments: Any, says: str, keyring: Keyring) -> None:
     with pytest.raises(InvalidArgumentError, match=says):

@@ -17,7 +17,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT, JsonPlusSerializer
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
-from sealpoint.errors import MalformedError, PlaintextRefusedError
+from sealpoint.errors import AuthenticationError, InternalError, InvalidArgumentError, MalformedError, PlaintextRefusedError
 
 _PACK = ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_REPLACE_SURROGATES
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
@@ -49,6 +49,54 @@ class ContainerSerializer(SerializerProtocol):
         raise PlaintextRefusedError(
             "plaintext_refused", "a row has a type that SealedSaver never writes: it was stored without it, or was replaced"
         )
+
+
+class LegacySerializer(SerializerProtocol):
+    """Reads what was stored before sealing, too, with the application's own serializer: for a tenant that migrates, and for nobody else.
+
+    `encrypted` opens what LangGraph's `EncryptedSerializer` wrote.
+    """
+
+    def __init__(self, plain: SerializerProtocol, encrypted: SerializerProtocol | None) -> None:
+        self._plain, self._encrypted = plain, encrypted
+
+    def dumps_typed(self, _obj: Any) -> tuple[str, bytes]:
+        raise InternalError("internal", "what is written goes through the sealed storage")
+
+    def loads_typed(self, data: tuple[str, bytes]) -> Any:
+        kind, payload = data
+        if kind == "bytes":
+            return payload  # an envelope, or bytes that are not sealed
+        encrypted = "+" in kind
+        serde = self._encrypted if encrypted else self._plain
+        if serde is None:
+            raise PlaintextRefusedError(
+                "plaintext_refused", "a stored value is encrypted by something else: pass legacy_serde=EncryptedSerializer(…) with its key"
+            )
+        try:
+            return serde.loads_typed(data)
+        except Exception:  # noqa: BLE001, S110  # its message may hold the value
+            pass
+        if encrypted:
+            raise AuthenticationError("authentication_failed", "a stored value does not open with legacy_serde: another key, or damaged")
+        raise MalformedError("malformed", "a stored value that is not sealed cannot be read: the row is damaged")
+
+
+def legacy_storage_for(inner: BaseCheckpointSaver[Any], legacy_serde: SerializerProtocol | None) -> BaseCheckpointSaver[Any]:
+    """A shallow copy of the saver that also reads what was stored before sealing.
+
+    Raises: `invalid_argument` (`legacy_serde` for a saver that cannot be copied so).
+    """
+    own = inner.serde
+    encrypted = legacy_serde if legacy_serde is not None else own if isinstance(own, EncryptedSerializer) else None
+    try:
+        storage = copy.copy(inner)
+        storage.serde = LegacySerializer(own, encrypted)
+    except (AttributeError, TypeError):
+        if legacy_serde is None:
+            return inner
+        raise InvalidArgumentError("invalid_argument", "legacy_serde cannot be used: this saver's serializer cannot be replaced") from None
+    return storage
 
 
 def storage_for(inner: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:

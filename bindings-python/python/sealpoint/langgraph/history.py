@@ -9,10 +9,11 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, BaseCheckpointSaver, Check
 from sealpoint.langgraph.configs import asked_of, stripped
 from sealpoint.langgraph.sealer import Sealer
 from sealpoint.langgraph.steps import Fetch, Steps
+from sealpoint.migration import Window
 
 
 def delta_history(
-    sealer: Sealer, saver: BaseCheckpointSaver[Any], tenant: str, config: RunnableConfig, channels: Sequence[str]
+    sealer: Sealer, saver: BaseCheckpointSaver[Any], window: Window | None, tenant: str, config: RunnableConfig, channels: Sequence[str]
 ) -> Steps[Mapping[str, DeltaChannelHistory]]:
     """`BaseCheckpointSaver.get_delta_channel_history`, with each checkpoint on the way verified.
 
@@ -31,7 +32,7 @@ def delta_history(
         # The writes stored at the target itself are pending, not history.
         is_target = not walked
         only = () if is_target else remaining
-        found = yield from sealer.open_tuple(tenant, row, asked_of(cursor, ns=""), only=only, linked=True)
+        found = yield from sealer.open_tuple(tenant, row, asked_of(cursor, ns=""), only=only, linked=True, window=window)
         if found is None or found.checkpoint["id"] in walked:
             break
         walked.add(found.checkpoint["id"])

@@ -20,14 +20,15 @@ from sealpoint import Keyring
 from sealpoint.errors import InvalidArgumentError
 from sealpoint.langgraph.capabilities import class_for
 from sealpoint.langgraph.configs import asked_of, stripped
-from sealpoint.langgraph.container import storage_for
+from sealpoint.langgraph.container import legacy_storage_for, storage_for
 from sealpoint.langgraph.history import delta_history
 from sealpoint.langgraph.layouts import layout_of
 from sealpoint.langgraph.metadata import split
 from sealpoint.langgraph.reuse import SealedValues
 from sealpoint.langgraph.sealer import Sealer
 from sealpoint.langgraph.steps import arun, run
-from sealpoint.tenants import TenantSource, check_source, resolve_tenant, returned_config
+from sealpoint.migration import Migration, Window, check_mode
+from sealpoint.tenants import TenantSource, check_source, resolve_tenant, returned_config, tenant_key
 
 
 class SealedSaver(BaseCheckpointSaver[Any]):
@@ -39,8 +40,10 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         tenant: whose data it is: `from_config("workspace_id")`, `fixed("acme")` or a function of the config. A call without a tenant
             is refused before anything is written (`tenant_required`). Give graphs that run the tenant in their config: `tenant_scope`
             is for calls that have none, and LangGraph does not carry it to the writes of nodes that run in parallel threads.
-        mode: only `"strict"` in this release: unsealed data is refused (`plaintext_refused`).
-        legacy_serde: not in this release.
+        mode: `"strict"`: unsealed data is refused (`plaintext_refused`). `"migrating"`: what was stored before sealing is still read, for
+            the tenants and the time that `migration` allows; what is written is sealed.
+        migration: for whom and until when (`sealpoint.Migration`), and how much unsealed data was read.
+        legacy_serde: LangGraph's `EncryptedSerializer` with its key, if it wrote the threads that migrate.
         strict_filters: refuse `list(filter=…)` on metadata that is sealed. Otherwise such filters are applied after opening, which reads
             and opens every checkpoint that the rest of the query selects.
 
@@ -59,7 +62,8 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         keyring: Keyring,
         *,
         tenant: TenantSource,
-        mode: Literal["strict"] = "strict",
+        mode: Literal["strict", "migrating"] = "strict",
+        migration: Migration | None = None,
         legacy_serde: SerializerProtocol | None = None,
         strict_filters: bool = False,
     ) -> None:
@@ -69,15 +73,15 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             raise InvalidArgumentError("invalid_argument", "inner is a SealedSaver already")
         if not isinstance(keyring, Keyring):
             raise InvalidArgumentError("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)")
-        if mode != "strict" or legacy_serde is not None:
-            what = (
-                "mode='migrating' and legacy_serde are not in this release" if mode in ("strict", "migrating") else "mode must be 'strict'"
-            )
-            raise InvalidArgumentError("invalid_argument", what)
+        self._migration = check_mode(mode, migration)
+        if legacy_serde is not None and self._migration is None:
+            raise InvalidArgumentError("invalid_argument", "legacy_serde= needs mode='migrating'")
         self._inner, self._keyring, self._source = inner, keyring, check_source(tenant)
         self._strict_filters = strict_filters
         self._storage = storage_for(inner)
-        self._sealer = Sealer(keyring, inner.serde, layout_of(type(inner)), SealedValues())
+        self._legacy_serde = legacy_serde
+        self._legacy = legacy_storage_for(inner, legacy_serde) if self._migration else self._storage
+        self._sealer = Sealer(keyring, inner.serde, layout_of(type(inner)), SealedValues(), tenant_key(self._source))
         self._takes_task_path = {
             method: "task_path" in inspect.signature(getattr(inner, method)).parameters for method in ("put_writes", "aput_writes")
         }
@@ -129,18 +133,20 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         tenant = resolve_tenant(self._source, config)
-        found = self._storage.get_tuple(inward := stripped(config))
+        storage, window = self._reading(tenant)
+        found = storage.get_tuple(inward := stripped(config))
         if found is None:
             return None
-        opened = run(self._sealer.open_tuple(tenant, found, asked_of(config, ns="")), self._keyring)
+        opened = run(self._sealer.open_tuple(tenant, found, asked_of(config, ns=""), window=window), self._keyring)
         return opened and self._outward(opened, tenant, config if found.config is inward else None)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         tenant = resolve_tenant(self._source, config)
-        found = await self._storage.aget_tuple(inward := stripped(config))
+        storage, window = self._reading(tenant)
+        found = await storage.aget_tuple(inward := stripped(config))
         if found is None:
             return None
-        opened = await arun(self._sealer.open_tuple(tenant, found, asked_of(config, ns="")), self._keyring)
+        opened = await arun(self._sealer.open_tuple(tenant, found, asked_of(config, ns=""), window=window), self._keyring)
         return opened and self._outward(opened, tenant, config if found.config is inward else None)
 
     def list(
@@ -162,9 +168,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         left = plan.limit
         if left is not None and left <= 0:
             return
-        with closing(_closable(self._storage.list(plan.config, **plan.arguments))) as rows:
+        storage, window = self._reading(plan.tenant)
+        with closing(_closable(storage.list(plan.config, **plan.arguments))) as rows:
             for row in rows:
-                found = run(self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter), self._keyring)
+                steps = self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter, window=window)
+                found = run(steps, self._keyring)
                 if found is None:
                     continue
                 yield self._outward(found, plan.tenant)
@@ -186,9 +194,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         left = plan.limit
         if left is not None and left <= 0:
             return
-        async with aclosing(_aclosable(self._storage.alist(plan.config, **plan.arguments))) as rows:
+        storage, window = self._reading(plan.tenant)
+        async with aclosing(_aclosable(storage.alist(plan.config, **plan.arguments))) as rows:
             async for row in rows:
-                found = await arun(self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter), self._keyring)
+                steps = self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter, window=window)
+                found = await arun(steps, self._keyring)
                 if found is None:
                     continue
                 yield self._outward(found, plan.tenant)
@@ -197,11 +207,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         tenant = resolve_tenant(self._source, config)
-        return run(delta_history(self._sealer, self._storage, tenant, config, channels), self._keyring)
+        return run(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
 
     async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
         tenant = resolve_tenant(self._source, config)
-        return await arun(delta_history(self._sealer, self._storage, tenant, config, channels), self._keyring)
+        return await arun(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
 
     # -- what is the inner saver's own
 
@@ -227,9 +237,15 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         clone._inner, clone._sealer = inner, self._sealer.with_serde(inner.serde)
         if self._storage is self._inner:
             clone._storage = inner
+        clone._legacy = legacy_storage_for(inner, self._legacy_serde) if self._migration else clone._storage
         return clone
 
     # -- shared by the sync and the async halves
+
+    def _reading(self, tenant: str) -> tuple[BaseCheckpointSaver[Any], Window | None]:
+        """What reads this tenant's rows, and whether unsealed ones pass. Only while they do are classes built that a row names."""
+        window = self._migration.window(tenant) if self._migration else None
+        return (self._storage if window is None else self._legacy), window
 
     def _plan(
         self, config: RunnableConfig | None, filter: dict[str, Any] | None, before: RunnableConfig | None, limit: int | None

@@ -23,6 +23,7 @@ from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
 from sealpoint.langgraph.reuse import REUSABLE, SealedValues
 from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
+from sealpoint.migration import Window
 
 _KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"})
 _PAD_BELOW = 1024
@@ -38,11 +39,13 @@ class Asked(NamedTuple):
 
 
 class Sealer:
-    def __init__(self, keyring: Keyring, serde: SerializerProtocol, layout: Layout, reuse: SealedValues) -> None:
-        self.keyring, self.serde, self.layout, self.reuse = keyring, serde, layout, reuse
+    def __init__(
+        self, keyring: Keyring, serde: SerializerProtocol, layout: Layout, reuse: SealedValues, tenant_key: str | None = None
+    ) -> None:
+        self.keyring, self.serde, self.layout, self.reuse, self.tenant_key = keyring, serde, layout, reuse, tenant_key
 
     def with_serde(self, serde: SerializerProtocol) -> "Sealer":
-        return Sealer(self.keyring, serde, self.layout, self.reuse)
+        return Sealer(self.keyring, serde, self.layout, self.reuse, self.tenant_key)
 
     # -- sealing
 
@@ -160,22 +163,32 @@ class Sealer:
         wanted: Mapping[str, Any] | None = None,
         only: Collection[str] | None = None,
         linked: bool = False,
+        window: Window | None = None,
     ) -> Steps[CheckpointTuple | None]:
         """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened. With
-        `linked`, a parent that it was sealed with must still be there: a walk along parents would end too early unnoticed."""
+        `linked`, a parent that it was sealed with must still be there: a walk along parents would end too early unnoticed. An open
+        `window` lets unsealed data through where a migration leaves some."""
         at, checkpoint_id = self._placed(tenant, found, asked)
         checkpoint = cast(dict[str, Any], found.checkpoint)
-        metadata = yield from self._open_metadata(at, checkpoint_id, found, linked)
+        unsealed = window is not None and SEALED_KEY not in found.metadata
+        if unsealed:
+            metadata = self._unsealed_metadata(tenant, found)
+        else:
+            metadata = yield from self._open_metadata(at, checkpoint_id, found, linked, window)
         if wanted and not matches(metadata, wanted):
             return None
-        opened = {**checkpoint, "channel_values": (yield from self._open_values(at, checkpoint, only))}
-        if only is None:
-            for field in checkpoint.keys() - _KNOWN_FIELDS:
-                context = at.field.extend(checkpoint=checkpoint_id, field=field)
-                opened[field] = yield from self._open_value(checkpoint[field], context, f"the field {field!r} of a checkpoint")
+        if unsealed and window is not None:
+            window.let("checkpoints")
+            opened = {**checkpoint}
+        else:
+            opened = {**checkpoint, "channel_values": (yield from self._open_values(at, checkpoint, only, window))}
+            if only is None:
+                for field in checkpoint.keys() - _KNOWN_FIELDS:
+                    context = at.field.extend(checkpoint=checkpoint_id, field=field)
+                    opened[field] = yield from self._open_value(checkpoint[field], context, f"the field {field!r} of a checkpoint")
         pending: list[PendingWrite] | None = None
         if found.pending_writes is not None:
-            pending = yield from self._open_writes(at, checkpoint_id, found.pending_writes, only)
+            pending = yield from self._open_writes(at, checkpoint_id, found.pending_writes, only, window)
         return found._replace(checkpoint=cast(Checkpoint, opened), metadata=cast(CheckpointMetadata, metadata), pending_writes=pending)
 
     def _placed(self, tenant: str, found: CheckpointTuple, asked: Asked) -> tuple[Position, str]:
@@ -199,7 +212,23 @@ class Sealer:
             raise AuthenticationError("authentication_failed", "a checkpoint has a parent in another thread or namespace")
         return position(tenant, thread, ns), checkpoint_id
 
-    def _open_metadata(self, at: Position, checkpoint_id: str, found: CheckpointTuple, linked: bool) -> Steps[dict[str, Any]]:
+    def _unsealed_metadata(self, tenant: str, found: CheckpointTuple) -> dict[str, Any]:
+        """Of a checkpoint from before sealing. LangGraph copied the config's scalars into it, the tenant's key among them."""
+        metadata = cast(dict[str, Any], found.metadata)
+        if self.tenant_key is not None and metadata.get(self.tenant_key, tenant) != tenant:
+            raise AuthenticationError("authentication_failed", "a checkpoint from before sealing belongs to another tenant")
+        for name, value in (found.checkpoint.get("channel_values") or {}).items():
+            if _is_envelope(value.value if isinstance(value, _DeltaSnapshot) else value):
+                raise AuthenticationError(
+                    "authentication_failed",
+                    f"channel {name!r} begins like an envelope in a checkpoint without a manifest: that was removed, or it is old data "
+                    "that begins with the byte C1, which never passes as plaintext",
+                )
+        return metadata
+
+    def _open_metadata(
+        self, at: Position, checkpoint_id: str, found: CheckpointTuple, linked: bool, window: Window | None
+    ) -> Steps[dict[str, Any]]:
         row = cast(dict[str, Any], found.metadata)
         checkpoint = cast(dict[str, Any], found.checkpoint)
         sealed = row.get(SEALED_KEY)
@@ -208,7 +237,7 @@ class Sealer:
         tasks_apart = _tasks_apart(checkpoint)
         channels: list[tuple[str, bytes | str | None]] = []
         for name, value in (checkpoint.get("channel_values") or {}).items():
-            if isinstance(value, _DeltaSnapshot):
+            if isinstance(value, _DeltaSnapshot) or self._left_over(window, value):
                 channels.append((name, None))
             elif not (tasks_apart and name == TASKS):
                 channels.append((name, _envelope(value, name)))
@@ -223,13 +252,23 @@ class Sealer:
             raise AuthenticationError("authentication_failed", "a checkpoint's parent was removed: the history of its channels is cut")
         return {**clear, **self.serde.loads_typed((kind, rest))}
 
-    def _open_values(self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None) -> Steps[dict[str, Any]]:
+    def _left_over(self, window: Window | None, value: Any) -> bool:
+        """A saver with a table for values still has those from before sealing, and a sealed checkpoint may name them."""
+        return window is not None and not self.layout.exact and not _is_envelope(value)
+
+    def _open_values(
+        self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None, window: Window | None
+    ) -> Steps[dict[str, Any]]:
         open_, loads, reuse = self.keyring._cache.open, self.serde.loads_typed, self.reuse
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
         tasks_apart = _tasks_apart(checkpoint)
         out: dict[str, Any] = {}
         for name, value in (checkpoint.get("channel_values") or {}).items():
             if only is not None and name not in only:
+                continue
+            if window is not None and self._left_over(window, value.value if isinstance(value, _DeltaSnapshot) else value):
+                window.let("values")
+                out[name] = value
                 continue
             if isinstance(value, _DeltaSnapshot):
                 out[name] = _DeltaSnapshot((yield from self._open_value(value.value, at.delta.extend(channel=name), f"channel {name!r}")))
@@ -261,12 +300,16 @@ class Sealer:
         return out
 
     def _open_writes(
-        self, at: Position, checkpoint_id: str, writes: Sequence[PendingWrite], only: Collection[str] | None
+        self, at: Position, checkpoint_id: str, writes: Sequence[PendingWrite], only: Collection[str] | None, window: Window | None
     ) -> Steps[list[PendingWrite]]:
         of_checkpoint = at.write.extend(checkpoint=checkpoint_id) if writes else at.write
         out: list[PendingWrite] = []
         for task_id, channel, value in writes:
             if only is not None and channel not in only:
+                continue
+            if window is not None and not _is_envelope(value):
+                window.let("writes")
+                out.append((task_id, channel, value))
                 continue
             base = at.tasks if channel == TASKS else of_checkpoint.extend(task=str(task_id))
             context = base.extend(channel=channel)
@@ -287,9 +330,9 @@ class Sealer:
         return opened
 
 
-_UNSEALED = "{} is not sealed: it was stored without SealedSaver, or was replaced"
+_UNSEALED = "{} is not sealed: it was stored without SealedSaver (migrate it: mode='migrating'), or was replaced"
 _REMEDIES = {
-    "plaintext_refused": "it was stored without SealedSaver, or was replaced",
+    "plaintext_refused": "it was stored without SealedSaver (migrate it: mode='migrating'), or was replaced",
     "authentication_failed": "it was changed or moved in the database, or belongs to another tenant",
     "key_not_found": "its key is not in this key store, or belongs to another tenant",
 }
@@ -315,9 +358,13 @@ def _is_padded(value: Any) -> bool:
     return _is_primitive(value) and (not isinstance(value, str) or len(value) <= _PAD_CHARACTERS)
 
 
+def _is_envelope(value: Any) -> bool:
+    return isinstance(value, (bytes, str)) and is_sealed(value)
+
+
 def _envelope(value: Any, channel: str | None = None) -> bytes | str:
-    if isinstance(value, (bytes, str)) and is_sealed(value):
-        return value
+    if _is_envelope(value):
+        return cast(bytes | str, value)
     what = "a stored value" if channel is None else f"channel {channel!r}"
     raise PlaintextRefusedError("plaintext_refused", _UNSEALED.format(what))
 
