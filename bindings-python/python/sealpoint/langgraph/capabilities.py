@@ -50,12 +50,12 @@ async def adelete_for_runs(self: "SealedSaver", run_ids: Sequence[str]) -> None:
     await self._storage.adelete_for_runs(run_ids)
 
 
-def prune(self: "SealedSaver", thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-    self._storage.prune(thread_ids, strategy=strategy)
+def prune(self: "SealedSaver", thread_ids: Sequence[str], *, strategy: str = "keep_latest", **options: Any) -> None:
+    self._storage.prune(thread_ids, strategy=strategy, **options)
 
 
-async def aprune(self: "SealedSaver", thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-    await self._storage.aprune(thread_ids, strategy=strategy)
+async def aprune(self: "SealedSaver", thread_ids: Sequence[str], *, strategy: str = "keep_latest", **options: Any) -> None:
+    await self._storage.aprune(thread_ids, strategy=strategy, **options)
 
 
 def copy_thread(self: "SealedSaver", source_thread_id: str, target_thread_id: str) -> None:

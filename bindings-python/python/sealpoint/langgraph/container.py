@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.jsonplus import EXT_DELTA_SNAPSHOT, JsonPlusSeri
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 
 from sealpoint.errors import AuthenticationError, InternalError, InvalidArgumentError, MalformedError, PlaintextRefusedError
+from sealpoint.langgraph.layouts import Layout
 
 _PACK = ormsgpack.OPT_NON_STR_KEYS | ormsgpack.OPT_REPLACE_SURROGATES
 _UNPACK = ormsgpack.OPT_NON_STR_KEYS
@@ -51,6 +52,22 @@ class ContainerSerializer(SerializerProtocol):
         )
 
 
+class JsonContainerSerializer(ContainerSerializer):
+    """The same for savers whose rows are JSON. They look into what they get back for objects to rebuild; this one rebuilds none."""
+
+    def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+        if isinstance(obj, bytes) or obj is None:
+            return super().dumps_typed(obj)
+        return "json", json.dumps(_mark_snapshots(obj), allow_nan=False, separators=(",", ":")).encode()
+
+
+def unmark_snapshot(value: Any) -> Any:
+    """A delta snapshot from its form in JSON, anything else as it is."""
+    if isinstance(value, dict) and value.keys() == {_SNAPSHOT, "value"} and value[_SNAPSHOT] is True:
+        return _DeltaSnapshot(value["value"])
+    return value
+
+
 class LegacySerializer(SerializerProtocol):
     """Reads what was stored before sealing, too, with the application's own serializer: for a tenant that migrates, and for nobody else.
 
@@ -82,12 +99,16 @@ class LegacySerializer(SerializerProtocol):
         raise MalformedError("malformed", "a stored value that is not sealed cannot be read: the row is damaged")
 
 
-def legacy_storage_for(inner: BaseCheckpointSaver[Any], legacy_serde: SerializerProtocol | None) -> BaseCheckpointSaver[Any]:
+def legacy_storage_for(
+    inner: BaseCheckpointSaver[Any], layout: Layout, legacy_serde: SerializerProtocol | None
+) -> BaseCheckpointSaver[Any]:
     """A shallow copy of the saver that also reads what was stored before sealing.
 
-    Raises: `invalid_argument` (`legacy_serde` for a saver that cannot be copied so).
+    Raises: `invalid_argument` (`legacy_serde` for a saver that cannot be copied so, or could not have used it).
     """
     own = inner.serde
+    if layout.json_values and legacy_serde is None:
+        return inner  # it looks into its serializer for more than the protocol
     encrypted = legacy_serde if legacy_serde is not None else own if isinstance(own, EncryptedSerializer) else None
     try:
         storage = copy.copy(inner)
@@ -99,13 +120,13 @@ def legacy_storage_for(inner: BaseCheckpointSaver[Any], legacy_serde: Serializer
     return storage
 
 
-def storage_for(inner: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
+def storage_for(inner: BaseCheckpointSaver[Any], layout: Layout) -> BaseCheckpointSaver[Any]:
     """A shallow copy of the saver, made as LangGraph's own `with_allowlist` does, that reads and writes containers only.
 
     A saver that cannot be copied so, or whose serializer is the user's own, is used as it is.
     """
     serde = inner.serde
-    container: SerializerProtocol = ContainerSerializer()
+    container: SerializerProtocol = JsonContainerSerializer() if layout.json_values else ContainerSerializer()
     if type(serde) is EncryptedSerializer and isinstance(serde.serde, JsonPlusSerializer):
         container = EncryptedSerializer(serde.cipher, container)
     elif not isinstance(serde, JsonPlusSerializer):
@@ -116,6 +137,16 @@ def storage_for(inner: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
     except (AttributeError, TypeError):
         return inner
     return storage
+
+
+_SNAPSHOT = "__delta_snapshot__"
+"""The mark that `langgraph-checkpoint-redis` puts on a snapshot too."""
+
+
+def _mark_snapshots(obj: Any) -> Any:
+    if isinstance(obj, _DeltaSnapshot):
+        return {_SNAPSHOT: True, "value": obj.value}
+    return {key: _mark_snapshots(value) for key, value in obj.items()} if isinstance(obj, dict) else obj
 
 
 class _Foreign:

@@ -21,6 +21,17 @@ def split(entries: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return clear, rest
 
 
-def matches(entries: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """LangGraph's own rule: equality, and an absent entry equals None."""
+def matches(entries: Mapping[str, Any], wanted: Mapping[str, Any], *, contained: bool = False) -> bool:
+    """LangGraph's own rule: equality, and an absent entry equals None. Or Postgres' rule for JSON: `wanted` is contained in the entries."""
+    if contained:
+        return _contains(entries, wanted)
     return all(value == entries.get(key) for key, value in wanted.items())
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return isinstance(found, Mapping) and all(key in found and _contains(found[key], value) for key, value in wanted.items())
+    if isinstance(wanted, (list, tuple)):
+        return isinstance(found, (list, tuple)) and all(any(_contains(item, value) for item in found) for value in wanted)
+    # In JSON, unlike in Python, true is not 1.
+    return isinstance(found, bool) == isinstance(wanted, bool) and bool(found == wanted)

@@ -78,10 +78,11 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             raise InvalidArgumentError("invalid_argument", "legacy_serde= needs mode='migrating'")
         self._inner, self._keyring, self._source = inner, keyring, check_source(tenant)
         self._strict_filters = strict_filters
-        self._storage = storage_for(inner)
         self._legacy_serde = legacy_serde
-        self._legacy = legacy_storage_for(inner, legacy_serde) if self._migration else self._storage
-        self._sealer = Sealer(keyring, inner.serde, layout_of(type(inner)), SealedValues(), tenant_key(self._source))
+        layout = layout_of(type(inner))
+        self._storage = storage_for(inner, layout)
+        self._legacy = legacy_storage_for(inner, layout, legacy_serde) if self._migration else self._storage
+        self._sealer = Sealer(keyring, inner.serde, layout, SealedValues(), tenant_key(self._source))
         self._takes_task_path = {
             method: "task_path" in inspect.signature(getattr(inner, method)).parameters for method in ("put_writes", "aput_writes")
         }
@@ -196,7 +197,12 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             return
         storage, window = self._reading(plan.tenant)
         async with aclosing(_aclosable(storage.alist(plan.config, **plan.arguments))) as rows:
-            async for row in rows:
+            async for listed in rows:
+                row: CheckpointTuple | None = listed
+                if self._sealer.layout.lists_summaries:
+                    row = await storage.aget_tuple(stripped(self._sealer.as_put(listed).config))
+                if row is None:
+                    continue
                 steps = self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter, window=window)
                 found = await arun(steps, self._keyring)
                 if found is None:
@@ -237,7 +243,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         clone._inner, clone._sealer = inner, self._sealer.with_serde(inner.serde)
         if self._storage is self._inner:
             clone._storage = inner
-        clone._legacy = legacy_storage_for(inner, self._legacy_serde) if self._migration else clone._storage
+        clone._legacy = legacy_storage_for(inner, self._sealer.layout, self._legacy_serde) if self._migration else clone._storage
         return clone
 
     # -- shared by the sync and the async halves
@@ -262,7 +268,10 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             "before": before and stripped(before),
             "limit": None if sealed else limit,
         }
-        return _ListPlan(tenant, config and stripped(config), arguments, asked_of(config), sealed, limit if sealed else None)
+        asked = asked_of(config)
+        if asked.ns == "" and self._sealer.layout.lists_all_namespaces:
+            asked = asked._replace(ns=None)
+        return _ListPlan(tenant, config and stripped(config), arguments, asked, sealed, limit if sealed else None)
 
     def _plan_in(self, tenant: str, thread_id: str) -> "_ListPlan":
         """A whole thread, in a tenant that is known."""

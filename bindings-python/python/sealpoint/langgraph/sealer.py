@@ -18,6 +18,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from sealpoint import Keyring
 from sealpoint._native import Context, envelope_dek_id, is_sealed, manifest_open, manifest_payload
 from sealpoint.errors import AuthenticationError, MalformedError, PlaintextRefusedError, SealpointError, error_for
+from sealpoint.langgraph.container import unmark_snapshot
 from sealpoint.langgraph.layouts import Layout
 from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
@@ -55,12 +56,16 @@ class Sealer:
         """The checkpoint and the metadata that the inner saver gets."""
         conf = config["configurable"]
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
-        parent: str | None = conf.get("checkpoint_id")
+        first = conf.get("checkpoint_id") is None
+        parent: str | None = None if self.layout.latest_only else conf.get("checkpoint_id")
         clear, rest = split(get_checkpoint_metadata(config, metadata))
+        if self.layout.string_versions:
+            versions = {channel: str(version) for channel, version in (checkpoint.get("channel_versions") or {}).items()}
+            checkpoint = cast(Checkpoint, {**checkpoint, "channel_versions": versions})
         rest_type, rest_payload = self.serde.dumps_typed(rest)
         reuse = True
         while True:
-            sealed, manifest, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, parent is None, reuse)
+            sealed, manifest, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, first, reuse)
             record = manifest_payload(
                 _fields(checkpoint, clear), parent=parent, exact=self.layout.exact, channels=manifest, metadata=rest_payload
             )
@@ -78,7 +83,7 @@ class Sealer:
     def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
         conf = config["configurable"]
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
-        place = ("checkpoint", str(conf["checkpoint_id"]), "task", str(task_id), "channel")
+        place = ("checkpoint", "" if self.layout.mixes_writes else str(conf["checkpoint_id"]), "task", str(task_id), "channel")
         items: list[Item] = []
         tasks: list[Item] = []
         for channel, value in writes:
@@ -100,18 +105,25 @@ class Sealer:
         items: list[Item] = []
         made: list[tuple[str, Any, Any]] = []
         reused: list[bytes] = []
+        in_row: set[str] = set()
         for name, value in (checkpoint.get("channel_values") or {}).items():
             version = versions.get(name)
-            stored = not layout.new_versions_only or name in new_versions
+            is_snapshot = isinstance(value, _DeltaSnapshot)
+            held = layout.exact or (layout.inline_primitives and _is_primitive(value))
+            stored = not layout.new_versions_only or name in new_versions or held
+            text = held and layout.json_row
             # A saver with a table for values gives back only what has a version, and on a thread's first checkpoint only what is new.
-            if (layout.exact or (version is not None and (stored or not first))) and not (tasks_apart and name == TASKS):
+            if (held or (version is not None and (stored or not first))) and not (tasks_apart and name == TASKS):
                 listed.append(name)
-            if not stored:
+            if held and not is_snapshot:
+                in_row.add(name)
+            # Where primitives stay inline, a marker stays there for a snapshot, whatever `new_versions` says.
+            if not stored and not (is_snapshot and layout.inline_primitives):
                 continue
-            if isinstance(value, _DeltaSnapshot):
-                values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name))))
+            if is_snapshot:
+                values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name), text)))
             elif tasks_apart and name == TASKS:
-                values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name))
+                values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name), text)
             elif (
                 reuse
                 and name not in new_versions
@@ -122,8 +134,7 @@ class Sealer:
             else:
                 kind, payload = dumps(value)
                 pairs = ("channel", name, "version", "" if version is None else version)
-                pad, text = len(payload) <= _PAD_BELOW or _is_padded(value), layout.inline_primitives and _is_primitive(value)
-                items.append((pairs, payload, kind, pad, text))
+                items.append((pairs, payload, kind, len(payload) <= _PAD_BELOW or _is_padded(value), text))
                 made.append((name, version, value))
                 values[name] = None  # its place in the order
         for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
@@ -132,10 +143,12 @@ class Sealer:
                 kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
+            if field in layout.own_fields:
+                del sealed[field]
+                continue
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
-            sealed[field] = yield from self._seal_value(sealed[field], context)
-        in_row = values if layout.exact else {}
-        manifest = [(name, None if isinstance(value := in_row.get(name), _DeltaSnapshot) else value) for name in listed]
+            sealed[field] = yield from self._seal_value(sealed[field], context, layout.json_row)
+        manifest = [(name, values[name] if name in in_row else None) for name in listed]
         return cast(Checkpoint, sealed), manifest, reused
 
     def _seal_many(self, base: Context, items: list[Item]) -> Steps[list[Any]]:
@@ -144,12 +157,12 @@ class Sealer:
             sealed = yield SealMany(base, items)
         return sealed
 
-    def _seal_value(self, value: Any, context: Context) -> Steps[Any]:
+    def _seal_value(self, value: Any, context: Context, text: bool) -> Steps[Any]:
         kind, payload = self.serde.dumps_typed(value)
         pad = len(payload) <= _PAD_BELOW or _is_padded(value)
-        envelope = self.keyring._cache.seal(payload, context, kind, pad)
+        envelope = self.keyring._cache.seal(payload, context, kind, pad, text)
         if envelope is None:
-            envelope = yield Seal(payload, context, kind, pad, False)
+            envelope = yield Seal(payload, context, kind, pad, text)
         return envelope
 
     # -- opening
@@ -168,28 +181,48 @@ class Sealer:
         """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened. With
         `linked`, a parent that it was sealed with must still be there: a walk along parents would end too early unnoticed. An open
         `window` lets unsealed data through where a migration leaves some."""
+        found = self.as_put(found)
         at, checkpoint_id = self._placed(tenant, found, asked)
         checkpoint = cast(dict[str, Any], found.checkpoint)
-        unsealed = window is not None and SEALED_KEY not in found.metadata
-        if unsealed:
-            metadata = self._unsealed_metadata(tenant, found)
-        else:
+        unsealed = window if SEALED_KEY not in found.metadata else None
+        if unsealed is None:
             metadata = yield from self._open_metadata(at, checkpoint_id, found, linked, window)
-        if wanted and not matches(metadata, wanted):
-            return None
-        if unsealed and window is not None:
-            window.let("checkpoints")
-            opened = {**checkpoint}
         else:
+            metadata = self._unsealed_metadata(tenant, found)
+        if wanted and not matches(metadata, wanted, contained=self.layout.filters_contain):
+            return None
+        if unsealed is None:
             opened = {**checkpoint, "channel_values": (yield from self._open_values(at, checkpoint, only, window))}
             if only is None:
-                for field in checkpoint.keys() - _KNOWN_FIELDS:
-                    context = at.field.extend(checkpoint=checkpoint_id, field=field)
-                    opened[field] = yield from self._open_value(checkpoint[field], context, f"the field {field!r} of a checkpoint")
+                yield from self._open_fields(at, checkpoint_id, opened)
+        else:
+            unsealed.let("checkpoints")
+            opened = {**checkpoint}
         pending: list[PendingWrite] | None = None
         if found.pending_writes is not None:
             pending = yield from self._open_writes(at, checkpoint_id, found.pending_writes, only, window)
         return found._replace(checkpoint=cast(Checkpoint, opened), metadata=cast(CheckpointMetadata, metadata), pending_writes=pending)
+
+    def _open_fields(self, at: Position, checkpoint_id: str, opened: dict[str, Any]) -> Steps[None]:
+        """Opens, in place, what a checkpoint has beside the fields that every one has."""
+        for field in opened.keys() - _KNOWN_FIELDS:
+            if field in self.layout.own_fields:
+                value = opened.pop(field)
+                if field == "pending_sends":
+                    opened[field] = yield from self._open_tasks(at, value)
+                continue
+            context = at.field.extend(checkpoint=checkpoint_id, field=field)
+            opened[field] = yield from self._open_value(opened[field], context, f"the field {field!r} of a checkpoint")
+
+    def as_put(self, found: CheckpointTuple) -> CheckpointTuple:
+        """The row without what this saver makes of it on the way."""
+        conf, checkpoint = found.config["configurable"], found.checkpoint
+        if self.layout.root_namespace and conf.get("checkpoint_ns") == self.layout.root_namespace:
+            found = found._replace(config={"configurable": {**conf, "checkpoint_ns": ""}})
+        if self.layout.json_values and isinstance(checkpoint, dict) and isinstance(values := checkpoint.get("channel_values"), dict):
+            unmarked = {name: unmark_snapshot(value) for name, value in values.items()}
+            found = found._replace(checkpoint=cast(Checkpoint, {**checkpoint, "channel_values": unmarked}))
+        return found
 
     def _placed(self, tenant: str, found: CheckpointTuple, asked: Asked) -> tuple[Position, str]:
         """Where the saver says that the row lies, after comparing it with what was asked for and with the checkpoint itself."""
@@ -198,7 +231,7 @@ class Sealer:
         if (
             (asked.thread is not None and thread != asked.thread)
             or (asked.ns is not None and ns != asked.ns)
-            or (asked.checkpoint is not None and checkpoint_id != asked.checkpoint)
+            or (asked.checkpoint is not None and checkpoint_id != asked.checkpoint and not self.layout.latest_only)
         ):
             raise AuthenticationError("authentication_failed", "the saver returned a row of another place than was asked for")
         if not isinstance(found.checkpoint, dict) or not isinstance(found.checkpoint.get("channel_values") or {}, dict):
@@ -302,7 +335,7 @@ class Sealer:
     def _open_writes(
         self, at: Position, checkpoint_id: str, writes: Sequence[PendingWrite], only: Collection[str] | None, window: Window | None
     ) -> Steps[list[PendingWrite]]:
-        of_checkpoint = at.write.extend(checkpoint=checkpoint_id) if writes else at.write
+        of_checkpoint = at.write.extend(checkpoint="" if self.layout.mixes_writes else checkpoint_id) if writes else at.write
         out: list[PendingWrite] = []
         for task_id, channel, value in writes:
             if only is not None and channel not in only:
@@ -340,7 +373,10 @@ _REMEDIES = {
 
 def _fields(checkpoint: Mapping[str, Any], clear: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
     get = checkpoint.get
-    return get("v"), get("id"), get("ts"), get("channel_versions"), get("versions_seen"), get("updated_channels"), clear
+    versions = get("channel_versions")
+    if _tasks_apart(checkpoint) and isinstance(versions, dict) and TASKS in versions:
+        versions = {name: version for name, version in versions.items() if name != TASKS}
+    return get("v"), get("id"), get("ts"), versions, get("versions_seen"), get("updated_channels"), clear
 
 
 def _tasks_apart(checkpoint: Mapping[str, Any]) -> bool:
