@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from postgres import Server, new_database
+from redis_server import Redis
 from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, ready, sqlite_url
 
 from sealpoint import Keyring
@@ -76,3 +77,13 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
     admin = os.environ.get("SEALPOINT_TEST_POSTGRES") or request.getfixturevalue("postgres_server").dsn()
     with new_database(admin) as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[Redis]:
+    """The Redis server of this run, started when the first test asks for it."""
+    server = Redis()
+    try:
+        yield server
+    finally:
+        server.close()

@@ -1,15 +1,18 @@
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `backends` and `graphs`, in any import mode
 
-from backends import BACKENDS, Backend
+from backends import BACKENDS, Backend, Home
 
 from sealpoint import Keyring
+
+MakeBackend = Callable[..., Backend]
 
 
 @pytest.fixture
@@ -22,8 +25,20 @@ def keyring(tmp_path: Path) -> Iterator[Keyring]:
         yield ring
 
 
+@pytest.fixture
+def make_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeBackend]:
+    """Makes a backend with nothing in it. `name` tells several of one kind apart; on Redis a new one empties the one before."""
+    home = Home(request, tmp_path)
+    with ExitStack() as stack:
+
+        def make(kind: type[Backend], name: str = "state") -> Backend:
+            backend = kind(stack.enter_context(kind.home(home, name)))
+            stack.callback(backend.close)
+            return backend
+
+        yield make
+
+
 @pytest.fixture(params=BACKENDS, ids=lambda cls: cls.__name__)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    backend: Backend = request.param(tmp_path / "state.db")
-    yield backend
-    backend.close()
+def backend(request: pytest.FixtureRequest, make_backend: MakeBackend) -> Backend:
+    return make_backend(request.param)

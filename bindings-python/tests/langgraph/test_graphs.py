@@ -1,13 +1,24 @@
 """A sealed saver and a bare one: the same graphs, the same results."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from backends import BACKENDS, AsyncBackend, Backend
+from backends import (
+    BACKENDS,
+    AsyncBackend,
+    AsyncRedis,
+    AsyncShallowRedis,
+    AsyncSqlite,
+    Backend,
+    Home,
+    Redis,
+    ShallowRedis,
+    Sqlite,
+)
 from graphs import CHAT_INPUT, afunctional, asking, chat, delta, fan, functional, view
 from langgraph.types import Command, Overwrite
+from psycopg.errors import UndefinedColumn
 
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, from_config
@@ -69,14 +80,21 @@ def scenario_time_travel(backend: Backend, wrap: Any) -> Any:
         history = backend.history(graph, config("t"))
         by_source = backend.history(graph, config("t"), filter={"source": "update"})
         by_sealed = backend.history(graph, config("t"), filter={"locale": "de"}, limit=2)
-        older = backend.history(graph, config("t"), before=before_join.config)
         return [
             replayed,
             view([forked]),
             continued,
             view(history),
-            [len(by_source), len(by_sealed), len(older)],
+            [len(by_source), len(by_sealed)],
         ]
+
+
+def scenario_before(backend: Backend, wrap: Any) -> Any:
+    with backend.opened(wrap) as saver:
+        graph = chat(saver)
+        backend.invoke(graph, CHAT_INPUT, config("t"))
+        middle = backend.history(graph, config("t"))[2 if backend.history_kept else 0]
+        return len(backend.history(graph, config("t"), before=middle.config))
 
 
 def scenario_functional(backend: Backend, wrap: Any) -> Any:
@@ -146,14 +164,49 @@ def scenario_changed_in_place(backend: Backend, wrap: Any) -> Any:
 SCENARIOS = [value for name, value in sorted(globals().items()) if name.startswith("scenario_")]
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__.removeprefix("scenario_"))
-@pytest.mark.parametrize("kind", BACKENDS, ids=lambda cls: cls.__name__)
-def test_sealed_equals_bare(kind: type[Backend], scenario: Result, keyring: Keyring, tmp_path: Path) -> None:
-    bare, sealed = kind(tmp_path / "bare.db"), kind(tmp_path / "sealed.db")
+def run(scenario: Result, backend: Backend, wrap: Any) -> Any:
+    """What the scenario gives, or the type of what it raises: a saver without history fails where a scenario looks for an older state."""
     try:
-        expected = scenario(bare, lambda inner: inner)
-        found = scenario(sealed, lambda inner: SealedSaver(inner, keyring, tenant=from_config("workspace_id")))
-    finally:
-        bare.close()
-        sealed.close()
+        return scenario(backend, wrap)
+    except (StopIteration, UndefinedColumn) as error:
+        assert not backend.history_kept
+        return type(error)
+
+
+# Where Redis' savers fail bare, or list JSON instead of objects: sealed they give what others give. `delta` needs a history with all
+# writes, and `RedisSaver` forgets that a checkpoint has some if it is stored after them.
+REFERENCES: dict[type[Backend], dict[Result, type[Backend]]] = {
+    Redis: {
+        **dict.fromkeys((scenario_chat, scenario_durability, scenario_fan, scenario_interrupts), AsyncRedis),
+        scenario_time_travel: Sqlite,
+    },
+    AsyncRedis: {scenario_time_travel: AsyncSqlite},
+    AsyncShallowRedis: dict.fromkeys((scenario_chat, scenario_durability, scenario_fan, scenario_interrupts), ShallowRedis),
+}
+PAIRS = [
+    pytest.param(kind, scenario, id=f"{kind.__name__}-{scenario.__name__.removeprefix('scenario_')}")
+    for kind in BACKENDS
+    for scenario in SCENARIOS
+    if not (issubclass(kind, (Redis, AsyncShallowRedis)) and scenario is scenario_delta)
+]
+
+
+def on_redis(value: Any) -> Any:
+    """Without what these savers do not keep bare: the application's metadata, the name of the root namespace, the order of parallel tasks'
+    writes."""
+    if isinstance(value, dict):
+        return {key: on_redis(item) for key, item in value.items() if key not in ("channel", "locale")}
+    if isinstance(value, (list, tuple)):
+        strings = bool(value) and all(isinstance(item, str) for item in value)
+        return sorted(value) if strings else [on_redis(item) for item in value]
+    return "" if value == "__empty__" else value
+
+
+@pytest.mark.parametrize(("kind", "scenario"), PAIRS)
+def test_sealed_equals_bare(kind: type[Backend], scenario: Result, keyring: Keyring, make_backend: Any) -> None:
+    reference = REFERENCES.get(kind, {}).get(scenario, kind)
+    expected = run(scenario, make_backend(reference, "bare"), lambda inner: inner)
+    found = run(scenario, make_backend(kind, "sealed"), lambda inner: SealedSaver(inner, keyring, tenant=from_config("workspace_id")))
+    if kind.home is Home.redis:
+        expected, found = on_redis(expected), on_redis(found)
     assert found == expected

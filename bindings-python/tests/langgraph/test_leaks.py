@@ -1,17 +1,44 @@
-"""Every byte of the database files is searched for what the application put in."""
+"""Every byte that a database keeps is searched for what the application put in."""
 
+import base64
 import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+import bson
+import psycopg
+import psycopg.sql
 import pytest
-from backends import AsyncBackend, AsyncSqlite, Backend, Sqlite, stored_bytes
+import redis_server
+from backends import (
+    AsyncBackend,
+    AsyncPostgres,
+    AsyncRedis,
+    AsyncShallowPostgres,
+    AsyncShallowRedis,
+    AsyncSqlite,
+    Backend,
+    FakeMongo,
+    Home,
+    Postgres,
+    ShallowPostgres,
+    ShallowRedis,
+    Sqlite,
+    Unseen,
+    stored_bytes,
+)
+from backends import Redis as RedisBackend
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.channels.delta import DeltaChannel
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, Send, interrupt
+from postgres import Server
+from pydantic import BaseModel
+from redis_server import Redis
 
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, from_config
@@ -34,19 +61,42 @@ TEXT = [
     "CANARY-result",
     "CANARY-saved",
     "CANARY-error",
+    "CANARY-pydantic",
 ]
 INTEGER, CONFIGURED_INTEGER = 0x1CED_C0FF_EE15_900D, 7_263_548_190_273
 FLOAT = -123456.789012345
+
+
+def in_base64(text: bytes) -> list[bytes]:
+    """What is the same in each base64 that has the text somewhere within."""
+    return [base64.b64encode(b"\0" * shift + text)[4 * (shift > 0) :].rstrip(b"=")[:-2] for shift in range(3)]
+
+
+def in_jsonb(digits: str, first: int | None = None) -> bytes:
+    """The digits as Postgres' numbers have them, in groups of four."""
+    first = first or len(digits) % 4 or 4
+    groups = [digits[:first], *(digits[at : at + 4] for at in range(first, len(digits), 4))]
+    return b"".join(struct.pack("<h", int(group)) for group in groups)
+
+
 CANARIES: dict[str, list[bytes]] = {
-    **{text: [text.encode(), text.encode("utf-16-le")] for text in TEXT},
-    "integer": [struct.pack(">q", INTEGER), str(INTEGER).encode()],
-    "configured integer": [struct.pack(">q", CONFIGURED_INTEGER), str(CONFIGURED_INTEGER).encode()],
-    "float": [struct.pack(">d", FLOAT), repr(FLOAT).encode()],
+    **{text: [text.encode(), text.encode("utf-16-le"), *in_base64(text.encode())] for text in TEXT},
+    "integer": [struct.pack(">q", INTEGER), str(INTEGER).encode(), in_jsonb(str(INTEGER))],
+    "configured integer": [struct.pack(">q", CONFIGURED_INTEGER), str(CONFIGURED_INTEGER).encode(), in_jsonb(str(CONFIGURED_INTEGER))],
+    "float": [struct.pack(">d", FLOAT), repr(FLOAT).encode(), in_jsonb("123456789012345000", 2)],
 }
+NOT_KEPT_BY_REDIS = {"CANARY-metadata", "CANARY-configurable", "configured integer", "CANARY-error"}
+"""These savers do not store the config's metadata, nor what an error says."""
+
+
+class Card(BaseModel):
+    number: str
 
 
 class State(TypedDict, total=False):
     text: str
+    nothing: str | None
+    card: Card
     integer: int
     number: float
     flag: bool
@@ -60,7 +110,12 @@ class State(TypedDict, total=False):
 
 def graph(saver: Any) -> Any:
     def first(state: State) -> Any:
-        return {"messages": [AIMessage("CANARY-message", id="m")], "nested": {"a": ["CANARY-nested"]}, "log": ["CANARY-delta"]}
+        return {
+            "messages": [AIMessage("CANARY-message", id="m")],
+            "nested": {"a": ["CANARY-nested"]},
+            "card": Card(number="CANARY-pydantic"),
+            "log": ["CANARY-delta"],
+        }
 
     def second(state: State) -> Any:
         return {"text": "CANARY-write " + interrupt({"question": "CANARY-interrupt"}), "log": ["CANARY-delta"]}
@@ -107,7 +162,15 @@ def exercise(backend: Backend, wrap: Any) -> None:
 
     with backend.opened(wrap) as saver:
         compiled = graph(saver)
-        given = {"text": "CANARY-channel", "integer": INTEGER, "number": FLOAT, "flag": True, "data": b"CANARY-bytes", "log": []}
+        given = {
+            "text": "CANARY-channel",
+            "integer": INTEGER,
+            "number": FLOAT,
+            "flag": True,
+            "nothing": None,
+            "data": b"CANARY-bytes",
+            "log": [],
+        }
         backend.invoke(compiled, given, config("t"))
         with pytest.raises(ValueError):
             backend.invoke(compiled, Command(resume="CANARY-resume"), config("t"))
@@ -115,21 +178,88 @@ def exercise(backend: Backend, wrap: Any) -> None:
         backend.invoke(workflow(saver, isinstance(backend, AsyncBackend)), "CANARY-entry", config("f"))
 
 
-@pytest.mark.parametrize("kind", [Sqlite, AsyncSqlite], ids=lambda cls: cls.__name__)
+def stored_in_files(backend: Backend, _: Any) -> bytes:
+    return stored_bytes(backend.place)
+
+
+def stored_in_postgres(backend: Backend, server: Server) -> bytes:
+    """The whole data directory, write-ahead log included."""
+    return b"\n".join(content for _, content in server.files())
+
+
+def stored_in_redis(backend: Backend, server: Redis) -> bytes:
+    """What a client can read, and the file that a backup takes."""
+    return redis_server.stored_bytes(backend.place) + redis_server.snapshot_bytes(server)
+
+
+def stored_in_mongo(backend: Backend, _: Any) -> bytes:
+    assert isinstance(backend, FakeMongo)
+    collections = [backend.client["checkpointing_db"][name] for name in ("checkpoints", "checkpoint_writes")]
+    return b"\n".join(bson.encode(document) for collection in collections for document in collection.find())
+
+
+Stored = Callable[[Backend, Any], bytes]
+STORED: dict[type[Backend], Stored] = {
+    **dict.fromkeys((Sqlite, AsyncSqlite, Unseen), stored_in_files),
+    **dict.fromkeys((Postgres, AsyncPostgres, ShallowPostgres, AsyncShallowPostgres), stored_in_postgres),
+    **dict.fromkeys((RedisBackend, AsyncRedis, ShallowRedis, AsyncShallowRedis), stored_in_redis),
+    FakeMongo: stored_in_mongo,
+}
+
+
+@contextmanager
+def alone(kind: type[Backend], folder: Path, name: str) -> Iterator[tuple[Backend, Any]]:
+    """A backend on a server of its own, so that its files hold nothing of anybody else."""
+    server: Any = None
+    if kind.home is Home.postgres:
+        server = Server()
+        server.init()
+        server.start()
+        place = server.dsn()
+    elif kind.home is Home.redis:
+        server = Redis()
+        place = server.url
+    else:
+        place = str(folder / f"{name}.db")
+    backend = kind(place)
+    try:
+        if kind.home is Home.postgres:
+            uncompressed(backend, place)
+        yield backend, server
+    finally:
+        backend.close()
+        if server is not None:
+            server.close()
+
+
+def uncompressed(backend: Backend, dsn: str) -> None:
+    """Postgres compresses larger values: a canary in one would not be found."""
+    with backend.opened(lambda inner: inner):
+        pass
+    columns = (
+        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public' AND data_type IN ('jsonb', 'bytea')"
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for table, column in connection.execute(columns).fetchall():
+            alter = psycopg.sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET STORAGE EXTERNAL")
+            connection.execute(alter.format(psycopg.sql.Identifier(table), psycopg.sql.Identifier(column)))
+
+
+@pytest.mark.parametrize("kind", STORED, ids=lambda cls: cls.__name__)
 def test_no_canary_is_stored(kind: type[Backend], keyring: Keyring, tmp_path: Path) -> None:
-    bare, sealed = kind(tmp_path / "bare.db"), kind(tmp_path / "sealed.db")
-    exercise(bare, lambda inner: inner)
-    exercise(sealed, lambda inner: SealedSaver(inner, keyring, tenant=from_config("workspace_id")))
-    bare.close()
-    sealed.close()
+    def found(name: str, wrap: Any) -> tuple[set[str], bytes]:
+        with alone(kind, tmp_path, name) as (backend, server):
+            exercise(backend, wrap)
+            stored = STORED[kind](backend, server)
+        return {name for name, forms in CANARIES.items() if any(form in stored for form in forms)}, stored
 
-    def found(path: Path) -> set[str]:
-        stored = stored_bytes(path)
-        return {name for name, forms in CANARIES.items() if any(form in stored for form in forms)}
-
-    assert found(bare.path) == set(CANARIES), "the search itself finds them where they are"
-    assert found(sealed.path) == set()
-    assert b"acme" not in stored_bytes(sealed.path)
+    kept = set(CANARIES) - (NOT_KEPT_BY_REDIS if kind.home is Home.redis else set())
+    bare, _ = found("bare", lambda inner: inner)
+    assert bare >= kept, "the search itself finds them where they are"
+    sealed, stored = found("sealed", lambda inner: SealedSaver(inner, keyring, tenant=from_config("workspace_id")))
+    assert sealed == set()
+    assert b"acme" not in stored
+    assert b"sealpoint" in stored
 
 
 def test_lengths_of_primitives_do_not_tell(keyring: Keyring, tmp_path: Path) -> None:

@@ -125,16 +125,16 @@ def test_an_old_key_does_not_live_on(saver: SealedSaver, inner: Unknown, keyring
 
 
 def test_what_was_read_is_reused(keyring: Keyring, tmp_path: Path) -> None:
-    backend = Sqlite(tmp_path / "state.db")
+    path = tmp_path / "state.db"
 
     def stored() -> list[bytes]:
         import ormsgpack
 
-        with closing(database(backend.path)) as sql:
+        with closing(database(path)) as sql:
             rows = sql.execute("SELECT checkpoint FROM checkpoints ORDER BY checkpoint_id").fetchall()
         return [ormsgpack.unpackb(row[0])["channel_values"]["document"] for row in rows]
 
-    with SqliteSaver.from_conn_string(str(backend.path)) as sqlite:
+    with SqliteSaver.from_conn_string(str(path)) as sqlite:
         SealedSaver(sqlite, keyring, tenant=fixed("acme")).put(config(), checkpoint("1", DOCUMENT), {}, {"document": 1})
         fresh = SealedSaver(sqlite, keyring, tenant=fixed("acme"))
         found = fresh.get_tuple(config())

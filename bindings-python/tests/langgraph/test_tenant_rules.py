@@ -104,7 +104,7 @@ def test_returned_configs_carry_the_tenant(backend: Backend, keyring: Keyring) -
         graph = chat(saver)
         backend.invoke(graph, CHAT_INPUT, config("t", "acme"))
         states = backend.history(graph, config("t", "acme"))
-        assert len(states) > 2
+        assert len(states) > (2 if backend.history_kept else 0)
         for state in states:
             assert state.config["configurable"]["workspace_id"] == "acme"
             assert state.parent_config is None or state.parent_config["configurable"]["workspace_id"] == "acme"
