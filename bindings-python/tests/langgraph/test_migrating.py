@@ -2,134 +2,74 @@
 
 import json
 import os
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import ormsgpack
 import pytest
-from backends import Backend, database, stored_bytes
-from graphs import CHAT_INPUT, asking, delta, fan, functional, view
-from graphs import chat as chat_with
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from backends import (
+    BACKENDS,
+    AsyncMemory,
+    AsyncPostgres,
+    AsyncRedis,
+    AsyncSqlite,
+    Backend,
+    FakeMongo,
+    Memory,
+    Postgres,
+    Redis,
+    Sqlite,
+    database,
+    stored_bytes,
+)
+from graphs import asking
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_POS_ARGS
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.types import Command
+from old_threads import FUTURE, GRAPHS, NEW, OLD, Run, bare, chat, chat_with, config, encrypted, migrating, plain_again, plan, sealed
 
+from conftest import MakeBackend
 from sealpoint import Keyring, Migration, SealpointError
 from sealpoint.langgraph import SealedSaver, from_config
 
-FUTURE = datetime.now(UTC) + timedelta(days=30)
 PAST = datetime.now(UTC) - timedelta(seconds=1)
-OLD, NEW = "written before sealing", "written after sealing began"
-Saver = BaseCheckpointSaver[Any]
+
+# Bare Redis savers do not give equal runs equal histories: messages in lists come back as maps, Sends are lost, writes change their order.
+REDIS = tuple(kind for kind in BACKENDS if issubclass(kind, (Redis, AsyncRedis)))
+UNORDERED = (FakeMongo,)  # writes of parallel nodes come back in any order, and delta channels are rebuilt from them
+EVERYWHERE = [(kind, name, 2) for kind in BACKENDS for name in GRAPHS if kind not in REDIS and not (kind in UNORDERED and name == "delta")]
+EARLY_AND_LATE = [(kind, name, before) for kind in (Memory, Sqlite, Postgres) for name in GRAPHS for before in (1, 3)]
 
 
-def chat(saver: Saver) -> Any:
-    return chat_with(saver, b"\x00raw")
-
-
-def config(thread: str = "t", tenant: str = "acme") -> Any:
-    return {"configurable": {"thread_id": thread, "workspace_id": tenant}}
-
-
-def bare(inner: Saver) -> Saver:
-    return inner
-
-
-def sealed(keyring: Keyring, **options: Any) -> Callable[[Saver], Saver]:
-    return lambda inner: SealedSaver(inner, keyring, tenant=from_config("workspace_id"), **options)
-
-
-def migrating(keyring: Keyring, until: Any = FUTURE, **options: Any) -> Callable[[Saver], Saver]:
-    return sealed(keyring, mode="migrating", migration=Migration(until), **options)
-
-
-def encrypted(serde: Any) -> Callable[[Saver], Saver]:
-    def wrap(inner: Saver) -> Saver:
-        inner.serde = serde
-        return inner
-
-    return wrap
-
-
-def plain_again(serde: Any, wrap: Callable[[Saver], Saver]) -> Callable[[Saver], Saver]:
-    """The application gives the saver its default serializer back when it starts to seal."""
-
-    def wrapped(inner: Saver) -> Saver:
-        inner.serde = serde
-        return wrap(inner)
-
-    return wrapped
-
-
-class Run:
-    """A thread of each graph, one step per saver: `wraps` says which saver takes which step."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-
-    def steps(self, make: Any, inputs: list[Any], wraps: list[Any]) -> Any:
-        results = []
-        for value, wrap in zip(inputs, wraps, strict=True):
-            with self.backend.opened(wrap) as saver:
-                result = _comparable(self.backend.invoke(make(saver), value, config()))
-                results.append((result, view([self._clean(self.backend.state(make(saver), config()))])))
-        with self.backend.opened(wraps[-1]) as saver:
-            return results, view([self._clean(state) for state in self.backend.history(make(saver), config())])
-
-    @staticmethod
-    def _clean(state: Any) -> Any:
-        return state._replace(values=_comparable(state.values))
-
-
-def _comparable(values: Any) -> Any:
-    """Without the ids that differ from run to run."""
-    if not isinstance(values, dict):
-        return values
-    values = dict(values)
-    pauses = [pause.value for pause in values.pop("__interrupt__", ())]
-    if "messages" in values:
-        values["messages"] = [(message.type, message.content) for message in values["messages"]]
-    return values, pauses
-
-
-GRAPHS: dict[str, tuple[Any, list[Any]]] = {
-    "chat": (chat, [CHAT_INPUT, {"seen": ["two"]}, {"seen": ["three"]}, {"messages": [("user", "again")]}]),
-    "fan": (fan, [{"items": ["x", "y"], "inner": ""}] * 4),
-    "asking": (asking, [{"answers": ["start"]}, Command(resume="one"), Command(resume="two"), Command(resume="yes")]),
-    "functional": (functional, [[1, 2, 3], Command(resume="fine"), [4, 5], Command(resume="again")]),
-    "delta": (delta, [{"log": ["you"], "turn": turn} for turn in range(4)]),
-}
-
-
-@pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("before", [1, 2, 3])
-def test_a_thread_goes_on(backend: Backend, keyring: Keyring, tmp_path: Path, name: str, before: int) -> None:
-    make, inputs = GRAPHS[name]
-    if name == "functional" and backend.__class__.__name__.startswith("Async"):
-        from graphs import afunctional as make
-    reference = type(backend)(tmp_path / "bare.db")
-    try:
-        expected = Run(reference).steps(make, inputs, [bare] * 4)
-    finally:
-        reference.close()
+@pytest.mark.parametrize(
+    ("kind", "name", "before"), EVERYWHERE + EARLY_AND_LATE, ids=lambda given: given.__name__ if isinstance(given, type) else str(given)
+)
+def test_a_thread_goes_on(make_backend: MakeBackend, keyring: Keyring, kind: type[Backend], name: str, before: int) -> None:
+    make, inputs = plan(name, kind)
+    expected = Run(make_backend(kind, "bare")).steps(make, inputs, [bare] * 4)
     wraps = [bare] * before + [migrating(keyring)] * (4 - before)
-    assert Run(backend).steps(make, inputs, wraps) == expected
+    assert Run(make_backend(kind)).steps(make, inputs, wraps) == expected
 
 
+@pytest.mark.parametrize("kind", REDIS, ids=lambda kind: kind.__name__)
+def test_a_thread_goes_on_on_redis(make_backend: MakeBackend, keyring: Keyring, kind: type[Backend]) -> None:
+    backend = make_backend(kind)
+    results = []
+    for step, wrap in zip(GRAPHS["asking"][1], [bare, bare, migrating(keyring), migrating(keyring)], strict=True):
+        with backend.opened(wrap) as saver:
+            result = backend.invoke(asking(saver), step, config())
+            results.append((result["answers"], [pause.value for pause in result.get("__interrupt__", ())]))
+    assert [pauses for _, pauses in results] == [[{"ask": "first"}], [{"ask": "second"}], ["sure?"], []]
+    assert sorted(results[-1][0]) == ["beside", "one", "start", "two", "yes"]
+
+
+@pytest.mark.parametrize("kind", [Memory, AsyncMemory, Sqlite, AsyncSqlite, Postgres, AsyncPostgres], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", GRAPHS)
-def test_a_thread_of_the_encrypted_serializer_goes_on(backend: Backend, keyring: Keyring, tmp_path: Path, name: str) -> None:
-    make, inputs = GRAPHS[name]
-    if name == "functional" and backend.__class__.__name__.startswith("Async"):
-        from graphs import afunctional as make
-    reference = type(backend)(tmp_path / "bare.db")
-    try:
-        expected = Run(reference).steps(make, inputs, [bare] * 4)
-    finally:
-        reference.close()
+def test_a_thread_of_the_encrypted_serializer_goes_on(make_backend: MakeBackend, keyring: Keyring, kind: type[Backend], name: str) -> None:
+    make, inputs = plan(name, kind)
+    expected = Run(make_backend(kind, "bare")).steps(make, inputs, [bare] * 4)
+    backend = make_backend(kind)
     with backend.opened(bare) as saver:
         serde = saver.serde
     eax = EncryptedSerializer.from_pycryptodome_aes(serde, key=os.urandom(32))
@@ -324,7 +264,7 @@ def test_refused_options(tmp_path: Path, keyring: Keyring, options: Any) -> None
 
 @pytest.mark.parametrize(
     "until",
-    [datetime(2030, 1, 1), {}, {"acme": datetime(2030, 1, 1)}, {"": FUTURE}, {1: FUTURE}, "2030-01-01", None],  # noqa: DTZ001
+    [datetime(2030, 1, 1), {}, {"acme": datetime(2030, 1, 1)}, {"": FUTURE}, {1: FUTURE}, "2030-01-01", None],
     ids=["naive", "nobody", "naive for one", "no tenant", "a number as tenant", "text", "none"],
 )
 def test_refused_ends(until: Any) -> None:

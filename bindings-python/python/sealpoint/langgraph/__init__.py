@@ -7,8 +7,9 @@ try:
 except ImportError as error:
     raise MissingDependencyError("missing_dependency", "LangGraph is not installed: pip install 'sealpoint[langgraph]'") from error
 
+from sealpoint.langgraph.backfill import BackfillReport, backfill
 from sealpoint.langgraph.saver import SealedSaver
 from sealpoint.langgraph.serializer import SealedSerializer
 from sealpoint.tenants import fixed, from_config, tenant_scope
 
-__all__ = ["SealedSaver", "SealedSerializer", "fixed", "from_config", "tenant_scope"]
+__all__ = ["BackfillReport", "SealedSaver", "SealedSerializer", "backfill", "fixed", "from_config", "tenant_scope"]

@@ -151,6 +151,12 @@ class Sealer:
         manifest = [(name, values[name] if name in in_row else None) for name in listed]
         return cast(Checkpoint, sealed), manifest, reused
 
+    def value(self, at: Position, name: str, version: Any, value: Any) -> Steps[Any]:
+        """One channel's value for a table of values."""
+        if isinstance(value, _DeltaSnapshot):
+            return _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name), False)))
+        return (yield from self._seal_value(value, at.channel.extend(channel=name, version="" if version is None else version), False))
+
     def _seal_many(self, base: Context, items: list[Item]) -> Steps[list[Any]]:
         sealed: list[Any] | None = self.keyring._cache.seal_many(base, items) if items else []
         if sealed is None:
@@ -251,7 +257,7 @@ class Sealer:
         if self.tenant_key is not None and metadata.get(self.tenant_key, tenant) != tenant:
             raise AuthenticationError("authentication_failed", "a checkpoint from before sealing belongs to another tenant")
         for name, value in (found.checkpoint.get("channel_values") or {}).items():
-            if _is_envelope(value.value if isinstance(value, _DeltaSnapshot) else value):
+            if not is_unsealed(value):
                 raise AuthenticationError(
                     "authentication_failed",
                     f"channel {name!r} begins like an envelope in a checkpoint without a manifest: that was removed, or it is old data "
@@ -287,7 +293,7 @@ class Sealer:
 
     def _left_over(self, window: Window | None, value: Any) -> bool:
         """A saver with a table for values still has those from before sealing, and a sealed checkpoint may name them."""
-        return window is not None and not self.layout.exact and not _is_envelope(value)
+        return window is not None and not self.layout.exact and is_unsealed(value)
 
     def _open_values(
         self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None, window: Window | None
@@ -299,7 +305,7 @@ class Sealer:
         for name, value in (checkpoint.get("channel_values") or {}).items():
             if only is not None and name not in only:
                 continue
-            if window is not None and self._left_over(window, value.value if isinstance(value, _DeltaSnapshot) else value):
+            if window is not None and self._left_over(window, value):
                 window.let("values")
                 out[name] = value
                 continue
@@ -340,7 +346,7 @@ class Sealer:
         for task_id, channel, value in writes:
             if only is not None and channel not in only:
                 continue
-            if window is not None and not _is_envelope(value):
+            if window is not None and is_unsealed(value):
                 window.let("writes")
                 out.append((task_id, channel, value))
                 continue
@@ -392,6 +398,11 @@ def _is_primitive(value: Any) -> bool:
 def _is_padded(value: Any) -> bool:
     """Lengths tell "approved" from "denied" (SPEC section 4.1)."""
     return _is_primitive(value) and (not isinstance(value, str) or len(value) <= _PAD_CHARACTERS)
+
+
+def is_unsealed(value: Any) -> bool:
+    """Whether a stored value, or what a stored snapshot holds, is no envelope."""
+    return not _is_envelope(value.value if isinstance(value, _DeltaSnapshot) else value)
 
 
 def _is_envelope(value: Any) -> bool:
