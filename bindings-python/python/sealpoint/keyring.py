@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, final
+from typing import TYPE_CHECKING, Any, Literal, Self, final
 
 from . import _fork
 from ._flight import Loaded, SingleFlight
@@ -16,9 +16,10 @@ from ._loader import Loader
 from ._native import Context, DekCache, envelope_dek_id
 from .errors import InvalidArgumentError, KeyNotFoundError, MalformedError, SealpointError, StoreError
 from .kms import scheme_of
-from .stores import NOT_SET_UP, KeyStore, StoreSettings, store_from_url
+from .stores import NOT_SET_UP, KeyStore, LoopBound, StoreSettings, store_from
 
 if TYPE_CHECKING:
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
     from typing_extensions import Buffer
 
 __all__ = ["Health", "KekHealth", "Keyring"]
@@ -59,9 +60,10 @@ class Keyring:
     event loop. After a fork the child starts with an empty cache.
     """
 
-    def __init__(self, store: KeyStore, keks: Keks, cache_ttl: float, create_tenants: bool) -> None:
+    def __init__(self, store: KeyStore, keks: Keks, cache_ttl: float, create_tenants: bool, *, owns_store: bool) -> None:
         """Use `connect`."""
         self._store = store
+        self._owns_store = owns_store
         self._keks = keks
         self._cache_ttl = cache_ttl
         self._create_tenants = create_tenants
@@ -72,7 +74,7 @@ class Keyring:
     @classmethod
     def connect(
         cls,
-        store: str | KeyStore,
+        store: str | ConnectionPool[Any] | KeyStore,
         *,
         kek: KekConfig,
         cache_ttl: float = DEFAULT_CACHE_TTL_S,
@@ -80,8 +82,9 @@ class Keyring:
     ) -> Self:
         """Connects to a key store and proves every KEK against its canary; no DEK is opened.
 
-        store: `memory:` (set up at once), `sqlite:///relative.db`, `sqlite:////absolute/path.db`, or a `KeyStore`. One without any
-        sealpoint tables is accepted; until `setup()` nothing can be sealed or opened with it.
+        store: `memory:` (set up at once), `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `postgresql://user@host/database` (with
+        libpq's options, such as `?options=-csearch_path=keys`), a `psycopg_pool.ConnectionPool`, or a `KeyStore`. One without any sealpoint
+        tables is accepted; until `setup()` nothing can be sealed or opened with it.
         kek: `env:NAME`, `file:PATH`, a `KeyManagementProvider`, or a list of these: every new DEK is wrapped by each, and opened
         by the first that answers.
         cache_ttl: seconds that an opened DEK is held, at most what the key store's settings allow.
@@ -90,25 +93,32 @@ class Keyring:
         Raises: `invalid_argument`, `missing_dependency`, `authentication_failed` (another KEK than the one that the key store was set up
         with), `key_not_found` (the key store knows none of these URIs), `store_invalid`, `store_unavailable`, `kms_*`.
         """
-        keyring = cls(_store(store), Keks(kek), _ttl(cache_ttl), _flag(create_tenants))
-        settings = keyring._store.settings()
-        if settings is not None:
-            keyring._check(settings)
-        elif store == "memory:":
-            keyring.setup()
+        owns_store = not isinstance(store, KeyStore)
+        keyring = cls(store_from(store), Keks(kek), _ttl(cache_ttl), _flag(create_tenants), owns_store=owns_store)
+        try:
+            settings = keyring._store.settings()
+            if settings is not None:
+                keyring._check(settings)
+            elif store == "memory:":
+                keyring.setup()
+        except BaseException:
+            keyring.close()
+            raise
         return keyring
 
     @classmethod
     async def aconnect(
         cls,
-        store: str | KeyStore,
+        store: str | ConnectionPool[Any] | AsyncConnectionPool[Any] | KeyStore,
         *,
         kek: KekConfig,
         cache_ttl: float = DEFAULT_CACHE_TTL_S,
         create_tenants: bool = True,
     ) -> Self:
-        """See `connect`."""
-        return await asyncio.to_thread(cls.connect, store, kek=kek, cache_ttl=cache_ttl, create_tenants=create_tenants)
+        """See `connect`. store: also a `psycopg_pool.AsyncConnectionPool` that was opened in this event loop; then only the async methods
+        work in the loop's thread, the others raise `invalid_argument` there when they need the key store."""
+        made = store if isinstance(store, str) else store_from(store)  # here, in the thread of the loop that a pool belongs to
+        return await asyncio.to_thread(cls.connect, made, kek=kek, cache_ttl=cache_ttl, create_tenants=create_tenants)
 
     def setup(self) -> None:
         """Creates or migrates the key store's tables and gives each KEK its canary. Changes nothing when called again.
@@ -254,10 +264,13 @@ class Keyring:
         return await asyncio.to_thread(self.health)
 
     def close(self) -> None:
-        """Wipes the opened DEKs. A `KeyStore` or provider that was passed in stays its owner's."""
+        """Wipes the opened DEKs. A pool, `KeyStore` or provider that was passed in stays its owner's."""
         self._closed = True
         self._loader.close()
         self._flights.close()
+        close = getattr(self._store, "close", None)
+        if self._owns_store and close is not None:
+            close()
 
     async def aclose(self) -> None:
         """See `close`."""
@@ -280,7 +293,7 @@ class Keyring:
         return f"<Keyring {type(self._store).__name__} kek={schemes}{' closed' if self._closed else ''}>"
 
     def _load_active(self, tenant: str, create: bool = True) -> Loaded:
-        self._require_open()
+        self._require_blocking()
         key = ("active", _tenant(tenant), create)
         return self._flights.run(key, lambda: self._loader.active(tenant, create))
 
@@ -291,7 +304,7 @@ class Keyring:
 
     def _load_dek(self, dek_id: bytes, tenant: str) -> Loaded:
         """One DEK for opening. The tenant is part of the flight's key: nobody is handed the result of another tenant's flight."""
-        self._require_open()
+        self._require_blocking()
         return self._flights.run((dek_id, tenant), lambda: self._loader.dek(dek_id, tenant))
 
     async def _aload_dek(self, dek_id: bytes, tenant: str) -> Loaded:
@@ -324,19 +337,17 @@ class Keyring:
         if self._closed:
             raise InvalidArgumentError("invalid_argument", "this keyring is closed: connect another one")
 
+    def _require_blocking(self) -> None:
+        """Before a flight is boarded: an async call's may be under way, and it would wait for the thread that waits for it."""
+        self._require_open()
+        if isinstance(self._store, LoopBound):
+            self._store.refuse_own_loop()
+
     def _after_fork(self) -> None:
         """Also how it starts."""
         self._flights = SingleFlight()
         self._cache = DekCache(ttl=self._cache_ttl, pointer_ttl=min(POINTER_TTL_S, self._cache_ttl), capacity=CACHE_CAPACITY)
         self._loader = Loader(self._store, self._keks, self._cache, self._flights, self._create_tenants)
-
-
-def _store(store: object) -> KeyStore:
-    if isinstance(store, str):
-        return store_from_url(store)
-    if not isinstance(store, KeyStore) or isinstance(store, type):
-        raise InvalidArgumentError("invalid_argument", "store is a URL such as sqlite:///keys.db, or a KeyStore")
-    return store
 
 
 def _ttl(cache_ttl: object) -> float:

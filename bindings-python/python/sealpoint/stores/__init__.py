@@ -9,6 +9,8 @@ Tables (prefix `sealpoint_`; every language reads and writes the same ones; sche
     settings  one row: schema_version, max_ttl (seconds)
     canaries  kek_uri, wrapped bytes
 
+Unique: tenants(tenant), deks(dek_id), deks(tenant, purpose, version), deks(tenant, purpose) where active, wraps(dek_id, kek_uri),
+canaries(kek_uri). Text compares bytewise.
 Times are integers: microseconds since 1970-01-01 UTC.
 """
 
@@ -17,11 +19,21 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from ..errors import InvalidArgumentError, StoreError
 
-__all__ = ["DekRecord", "DekState", "KeyStore", "StoreSettings", "TenantRecord", "WrapRecord", "store_from_url"]
+__all__ = [
+    "DekRecord",
+    "DekState",
+    "KeyStore",
+    "LoopBound",
+    "StoreSettings",
+    "TenantRecord",
+    "WrapRecord",
+    "store_from",
+    "store_from_url",
+]
 
 SCHEMA_VERSION = 1
 NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it"
@@ -137,22 +149,38 @@ class KeyStore(Protocol):
         """
 
 
+@runtime_checkable
+class LoopBound(Protocol):
+    """A key store that may need an event loop for its I/O: a blocking call from that loop's thread would wait for itself."""
+
+    def refuse_own_loop(self) -> None:
+        """Raises `invalid_argument` in such a thread."""
+
+
+def store_from(source: object) -> KeyStore:
+    """A key store from what `Keyring.connect` takes. Raises: `invalid_argument`, `missing_dependency`."""
+    if isinstance(source, KeyStore) and not isinstance(source, type):
+        return source
+    if any(kind.__module__.partition(".")[0] in ("psycopg", "psycopg_pool") for kind in type(source).__mro__):
+        return _postgres(source)
+    if isinstance(source, str):
+        return store_from_url(source)
+    raise InvalidArgumentError("invalid_argument", "store is a URL such as sqlite:///keys.db, a psycopg pool, or a KeyStore")
+
+
 def store_from_url(url: str) -> KeyStore:
-    """`memory:`, `sqlite:///relative.db` or `sqlite:////absolute/path.db`. Raises: `invalid_argument`."""
+    """`memory:`, `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `postgresql://…`. Raises: as `store_from`."""
     if url == "memory:":
         from .memory import MemoryStore
 
         return MemoryStore()
-    if url.startswith(("postgres:", "postgresql:")):
-        raise InvalidArgumentError(
-            "invalid_argument",
-            "Postgres key stores are not in this release: use sqlite:///keys.db or a KeyStore of your own",
-        )
+    if url.startswith(("postgres://", "postgresql://")):
+        return _postgres(url)
     path = url.removeprefix("sqlite:///")
     if path == url:
         raise InvalidArgumentError(
             "invalid_argument",
-            "a key store is memory:, sqlite:///relative.db, sqlite:////absolute/path.db or a KeyStore",
+            "a key store is memory:, sqlite:///relative.db, sqlite:////absolute/path.db, postgresql://…, a psycopg pool or a KeyStore",
         )
     if path == ":memory:":
         raise InvalidArgumentError("invalid_argument", "for keys that nothing keeps, the key store is memory:")
@@ -161,6 +189,12 @@ def store_from_url(url: str) -> KeyStore:
     from .sqlite import SqliteStore
 
     return SqliteStore(path)
+
+
+def _postgres(source: Any) -> KeyStore:
+    from .postgres import PostgresStore
+
+    return PostgresStore(source)
 
 
 def now() -> int:

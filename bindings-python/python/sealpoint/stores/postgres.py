@@ -1,0 +1,264 @@
+"""The key store in Postgres: any number of machines, each tenant's first DEK made once, whoever comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, LiteralString, Self
+
+from ..errors import InvalidArgumentError, KeyUnusableError, MissingDependencyError, StoreError
+
+try:
+    import psycopg_pool
+    from psycopg import sql
+except ImportError as error:
+    raise MissingDependencyError("missing_dependency", "a Postgres key store needs psycopg: pip install 'sealpoint[postgres]'") from error
+
+from .. import _fork
+from . import NOT_SET_UP, SCHEMA_VERSION, DekRecord, StoreSettings, TenantRecord, WrapRecord, now
+from ._connections import Connections, LoopConnections, OwnConnections, PoolConnections, Query, Steps
+
+__all__ = ["PostgresStore"]
+
+SETUP_LOCK = 0x7365616C706F696E
+"""The advisory lock under which setup() works, in every language: "sealpoin" in ASCII."""
+
+_MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
+    (
+        """CREATE TABLE IF NOT EXISTS {settings} (
+            id smallint PRIMARY KEY CHECK (id = 1), schema_version bigint NOT NULL, max_ttl bigint NOT NULL)""",
+        """CREATE TABLE IF NOT EXISTS {canaries} (kek_uri text COLLATE "C" PRIMARY KEY, wrapped bytea NOT NULL)""",
+        """CREATE TABLE IF NOT EXISTS {tenants} (
+            tenant text COLLATE "C" PRIMARY KEY, kek_uri text COLLATE "C", created_at bigint NOT NULL, shredded_at bigint)""",
+        """CREATE TABLE IF NOT EXISTS {deks} (
+            dek_id bytea PRIMARY KEY CHECK (octet_length(dek_id) = 16), tenant text COLLATE "C" NOT NULL,
+            purpose smallint NOT NULL CHECK (purpose BETWEEN 1 AND 4), suite smallint NOT NULL CHECK (suite BETWEEN 1 AND 255),
+            version bigint NOT NULL CHECK (version BETWEEN 1 AND 4294967295),
+            state text NOT NULL CHECK (state IN ('active', 'retired', 'pending_destroy', 'destroyed')),
+            key_check bytea NOT NULL CHECK (octet_length(key_check) = 32),
+            created_at bigint NOT NULL, retired_at bigint, destroyed_at bigint, rotated_by text,
+            UNIQUE (tenant, purpose, version))""",
+        "CREATE UNIQUE INDEX IF NOT EXISTS sealpoint_deks_active ON {deks} (tenant, purpose) WHERE state = 'active'",
+        """CREATE TABLE IF NOT EXISTS {wraps} (
+            dek_id bytea NOT NULL, kek_uri text COLLATE "C" NOT NULL, kek_version text NOT NULL, wrap_alg text NOT NULL,
+            wrapped bytea NOT NULL, created_at bigint NOT NULL, verified_at bigint, PRIMARY KEY (dek_id, kek_uri))""",
+    ),
+)
+"""What makes schema version n of version n-1 is the n-th. Names compare bytewise, whatever the database's collation is and becomes."""
+
+_DEK: LiteralString = """
+SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at,
+       w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at
+FROM {deks} d LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id
+"""
+"""One statement, so that DEK, tombstone and wraps are of one moment."""
+
+
+class PostgresStore:
+    """`postgresql://…`, or a pool. What it opens itself it closes: a few connections, made when needed; a pool stays its owner's.
+
+    A server that cannot be reached or written, or is too slow, is `store_unavailable`; a hot standby serves for opening. A call ends
+    within about 20 seconds (see docs/OPERATIONS.md). After a fork the child opens connections of its own; one on a pool is refused there.
+    """
+
+    def __init__(
+        self,
+        source: str | psycopg_pool.ConnectionPool[Any] | psycopg_pool.AsyncConnectionPool[Any],
+        *,
+        schema: str | None = None,
+    ) -> None:
+        """Touches nothing yet.
+
+        source: a DSN (a URL, or `host=… dbname=…`), a `ConnectionPool`, or an `AsyncConnectionPool`: the latter in the thread of its
+        event loop, and then only async calls may come from there. A single connection is refused: others use it meanwhile.
+        schema: where the tables are; without it the connection's `search_path` decides (`options=-csearch_path=…` in the DSN).
+
+        Raises: `invalid_argument`.
+        """
+        self._connections = _connections(source)
+        self._schema = _identifier(schema)
+        self._tables = {
+            table: sql.Identifier(*self._schema, f"sealpoint_{table}") for table in ("settings", "canaries", "tenants", "deks", "wraps")
+        }
+        _fork.watch(self)
+
+    def __repr__(self) -> str:
+        return f"<PostgresStore{f' schema={self._schema[0]!r}' if self._schema else ''}>"
+
+    def setup(self, max_ttl: int) -> None:
+        """See `KeyStore`. Needs the privilege to create tables (and the schema, if it is missing) only where something has to change."""
+        self._connections.run(lambda: self._setup(max_ttl))
+
+    def settings(self) -> StoreSettings | None:
+        """See `KeyStore`."""
+        return self._connections.run(self._settings)
+
+    def canaries(self) -> Mapping[str, bytes]:
+        """See `KeyStore`."""
+        return self._connections.run(self._canaries)
+
+    def add_canary(self, kek_uri: str, wrapped: bytes) -> None:
+        """See `KeyStore`."""
+        self._connections.run(lambda: self._add_canary(kek_uri, wrapped))
+
+    def tenant(self, tenant: str) -> TenantRecord | None:
+        """See `KeyStore`. Raises also: `invalid_argument` (a NUL character: here and wherever a tenant is given)."""
+        return self._connections.run(lambda: self._tenant(tenant))
+
+    def dek(self, dek_id: bytes) -> DekRecord | None:
+        """See `KeyStore`."""
+        return self._connections.run(lambda: self._dek("WHERE d.dek_id = %s ORDER BY w.kek_uri", dek_id))
+
+    def active_dek(self, tenant: str, purpose: int) -> DekRecord | None:
+        """See `KeyStore`."""
+        return self._connections.run(lambda: self._active(tenant, purpose))
+
+    def next_version(self, tenant: str, purpose: int) -> int:
+        """See `KeyStore`."""
+        return self._connections.run(lambda: self._next_version(tenant, purpose))
+
+    def create_dek(self, record: DekRecord) -> DekRecord:
+        """See `KeyStore`."""
+        return self._connections.run(lambda: self._create(record))
+
+    def refuse_own_loop(self) -> None:
+        """See `LoopBound`."""
+        self._connections.refuse_own_loop()
+
+    def close(self) -> None:
+        """Closes the connections that were opened here; with a DSN, this store is of no use afterwards."""
+        self._connections.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _setup(self, max_ttl: int) -> Steps[None]:
+        if (yield from self._version()) == SCHEMA_VERSION:
+            return
+        yield self._query("SELECT pg_advisory_xact_lock(%s)", SETUP_LOCK)
+        version = yield from self._version()  # again: each statement sees what was committed while this one waited for the lock
+        if version == SCHEMA_VERSION:
+            return
+        for name in self._schema:
+            if not (yield self._query("SELECT 1 FROM pg_namespace WHERE nspname = %s", name)):
+                yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)), ()
+        for migration in _MIGRATIONS[version:]:
+            for statement in migration:
+                yield self._query(statement)
+        yield self._query(
+            "INSERT INTO {settings} VALUES (1, %s, %s) ON CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version",
+            SCHEMA_VERSION,
+            max_ttl,
+        )
+
+    def _version(self) -> Steps[int]:
+        """The schema version; 0 if tables or settings are missing."""
+        present = yield from self._present()
+        if len(present) < len(self._tables):
+            return 0
+        settings = yield self._query("SELECT schema_version, max_ttl FROM {settings} WHERE id = 1")
+        return StoreSettings(*settings[0]).schema_version if settings else 0
+
+    def _settings(self) -> Steps[StoreSettings | None]:
+        if not (yield from self._present()):
+            return None
+        rows = yield self._query("SELECT schema_version, max_ttl FROM {settings} WHERE id = 1")
+        if not rows:
+            raise StoreError("store_invalid", NOT_SET_UP)
+        return StoreSettings(*rows[0])
+
+    def _present(self) -> Steps[list[str]]:
+        """Which of the tables there are."""
+        names = [identifier.as_string(None) for identifier in self._tables.values()]
+        rows = yield self._query(
+            "SELECT current_setting('server_encoding'), name, to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name", names
+        )
+        if rows[0][0] != "UTF8":
+            raise StoreError("store_invalid", "the database of the key store has another encoding than UTF8: it cannot hold every name")
+        return [name for _, name, present in rows if present]
+
+    def _canaries(self) -> Steps[Mapping[str, bytes]]:
+        return dict((yield self._query("SELECT kek_uri, wrapped FROM {canaries}")))
+
+    def _add_canary(self, kek_uri: str, wrapped: bytes) -> Steps[None]:
+        yield self._query("INSERT INTO {canaries} VALUES (%s, %s) ON CONFLICT DO NOTHING", kek_uri, wrapped)
+
+    def _tenant(self, tenant: str) -> Steps[TenantRecord | None]:
+        rows = yield self._query("SELECT created_at, shredded_at FROM {tenants} WHERE tenant = %s", tenant)
+        return TenantRecord(*rows[0]) if rows else None
+
+    def _dek(self, where: LiteralString, *parameters: object) -> Steps[DekRecord | None]:
+        rows = yield self._query(_DEK + where, *parameters)
+        return _record(rows) if rows else None
+
+    def _active(self, tenant: str, purpose: int) -> Steps[DekRecord | None]:
+        where: LiteralString = "WHERE d.tenant = %s AND d.purpose = %s AND d.state = 'active' ORDER BY w.kek_uri"
+        return (yield from self._dek(where, tenant, purpose))
+
+    def _next_version(self, tenant: str, purpose: int) -> Steps[int]:
+        rows = yield self._query("SELECT coalesce(max(version), 0) + 1 FROM {deks} WHERE tenant = %s AND purpose = %s", tenant, purpose)
+        return int(rows[0][0])
+
+    def _create(self, r: DekRecord) -> Steps[DekRecord]:
+        """The lock on the tenant's row makes creators take turns, and holds off whoever wants to set the tombstone.
+
+        READ COMMITTED is what this needs: each statement sees what was committed before it began, so whoever waited for the lock then
+        finds the winner's DEK. Under a stricter level it would keep the view from before, and fail. Should somebody make a DEK without
+        that lock, the partial unique index still admits one active DEK only, and the call fails with `store_unavailable`.
+        """
+        yield self._query("INSERT INTO {tenants} (tenant, created_at) VALUES (%s, %s) ON CONFLICT DO NOTHING", r.tenant, now())
+        rows = yield self._query("SELECT shredded_at FROM {tenants} WHERE tenant = %s FOR UPDATE", r.tenant)
+        if not rows or rows[0][0] is not None:
+            raise KeyUnusableError("key_destroyed", "this tenant was shredded")
+        winner = yield from self._active(r.tenant, r.purpose)
+        if winner is not None:
+            return winner
+        yield self._query(
+            "INSERT INTO {deks} (dek_id, tenant, purpose, suite, version, state, key_check, created_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            *(r.dek_id, r.tenant, r.purpose, r.suite, r.version, r.state, r.key_check, r.created_at),
+        )
+        for w in r.wraps:
+            yield self._query(
+                "INSERT INTO {wraps} VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                *(r.dek_id, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at),
+            )
+        return r
+
+    def _query(self, statement: LiteralString, *parameters: object) -> Query:
+        return sql.SQL(statement).format(**self._tables), parameters
+
+    def _after_fork(self) -> None:
+        self._connections.after_fork()
+
+
+def _connections(source: object) -> Connections:
+    if isinstance(source, str):
+        return OwnConnections(source)
+    if isinstance(source, psycopg_pool.ConnectionPool):
+        return PoolConnections(source)
+    if isinstance(source, psycopg_pool.AsyncConnectionPool):
+        return LoopConnections(source)
+    raise InvalidArgumentError(
+        "invalid_argument",
+        "a Postgres key store is a DSN, a psycopg_pool.ConnectionPool or an AsyncConnectionPool; not a single connection, whose "
+        "transactions others would end",
+    )
+
+
+def _identifier(schema: object) -> tuple[str, ...]:
+    """One name, or none. Postgres would cut a longer one off, and take it for another."""
+    if schema is None:
+        return ()
+    if not isinstance(schema, str) or not schema or "\0" in schema or len(schema.encode(errors="replace")) > 63:
+        raise InvalidArgumentError("invalid_argument", "schema is the name of a Postgres schema: 1 to 63 bytes, without NUL")
+    return (schema,)
+
+
+def _record(rows: list[tuple[Any, ...]]) -> DekRecord:
+    *fields, shredded_at = rows[0][:9]
+    wraps = tuple(WrapRecord(*row[9:]) for row in rows if row[9] is not None)
+    return DekRecord(*(*fields, wraps, shredded_at))
