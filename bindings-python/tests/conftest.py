@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres import Server, new_database
+from postgres import Server, new_database, new_schema
 from redis_server import Redis
 from support import CONTEXT, KEK_TEXT, OTHER_KEK_TEXT, PLAINTEXT, FakeKms, ready, sqlite_url
 
@@ -30,8 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def url(path: Path) -> str:
-    """The same as a URL."""
+    """The same as a URL; modules that run on every kind of key store have another one."""
     return sqlite_url(path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def any_url(request: pytest.FixtureRequest, path: Path) -> str:
+    """A new key store of each kind. A module whose `url` is this runs on all of them."""
+    return sqlite_url(path) if request.param == "sqlite" else request.getfixturevalue("postgres_schema")
 
 
 @pytest.fixture
@@ -71,11 +77,30 @@ def postgres_server() -> Iterator[Server]:
         server.close()
 
 
+@pytest.fixture(scope="session")
+def postgres_admin(request: pytest.FixtureRequest) -> str:
+    """Who may create databases: on our own server or on that of SEALPOINT_TEST_POSTGRES (a URL)."""
+    return os.environ.get("SEALPOINT_TEST_POSTGRES") or request.getfixturevalue("postgres_server").dsn()
+
+
 @pytest.fixture
-def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The DSN of a new Postgres database, on our own server or on that of SEALPOINT_TEST_POSTGRES (a URL)."""
-    admin = os.environ.get("SEALPOINT_TEST_POSTGRES") or request.getfixturevalue("postgres_server").dsn()
-    with new_database(admin) as dsn:
+def postgres(postgres_admin: str) -> Iterator[str]:
+    """The DSN of a new Postgres database."""
+    with new_database(postgres_admin) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def postgres_shared(postgres_admin: str) -> Iterator[str]:
+    """The DSN of one database for all tests that are content with a schema in it."""
+    with new_database(postgres_admin) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres_schema(postgres_shared: str) -> Iterator[str]:
+    """The DSN of a new, empty schema."""
+    with new_schema(postgres_shared) as dsn:
         yield dsn
 
 

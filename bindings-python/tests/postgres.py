@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import psycopg
 from psycopg import sql
@@ -150,3 +151,18 @@ def new_database(admin: str) -> Iterator[str]:
     finally:
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@contextmanager
+def new_schema(dsn: str) -> Iterator[str]:
+    """The DSN of a new schema, the only one in its search path. Half a second cheaper than a database. `dsn`: a URL."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        yield with_options(dsn, options=f"-csearch_path={name}")
+        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+
+
+def with_options(dsn: str, **options: str) -> str:
+    """A URL with more of libpq's options."""
+    return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(options, quote_via=quote)}"

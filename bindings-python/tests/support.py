@@ -12,6 +12,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from sealpoint import (
@@ -119,9 +120,23 @@ def refused(call: Callable[[], object], code: str, *words: str) -> SealpointErro
     return caught.value
 
 
-def query(path: Path, sql: str, *parameters: object) -> Any:
-    with closing(sqlite3.connect(path)) as db, db:
+def query(store: str | Path, sql: str, *parameters: object) -> Any:
+    """Runs a statement in the database of a key store: a URL, or the path of a SQLite file."""
+    if str(store).startswith("postgresql://"):
+        with psycopg.connect(str(store)) as connection:
+            done = connection.execute(sql.replace("?", "%s"), parameters)
+            return done.fetchall() if done.description else []
+    with closing(sqlite3.connect(str(store).removeprefix("sqlite:///"))) as db, db:
         return db.execute(sql, parameters).fetchall()
+
+
+def lose(store: str) -> None:
+    """What a key store held is gone."""
+    if store.startswith("postgresql://"):
+        ((schema,),) = query(store, "SELECT current_schema")
+        query(store, f"DROP SCHEMA {schema} CASCADE")
+    else:
+        Path(store.removeprefix("sqlite:///")).unlink()
 
 
 def in_threads(count: int, work: Callable[[int], object]) -> list[Any]:

@@ -20,6 +20,7 @@ from support import (
     FakeKms,
     assert_error,
     in_threads,
+    lose,
     query,
     ready,
     refused,
@@ -29,8 +30,14 @@ from support import (
 
 from sealpoint import Context, Keyring, SealpointError, SecretKey, WrappedKey, is_sealed
 from sealpoint._native import DataKey, envelope_dek_id
+from sealpoint.stores import store_from_url
 from sealpoint.stores.memory import MemoryStore
-from sealpoint.stores.sqlite import SqliteStore
+
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
 
 # seal and open
 
@@ -107,34 +114,34 @@ def test_plaintext_is_refused_without_any_io(keyring: Keyring) -> None:
 # creating
 
 
-def test_the_first_seal_creates_and_verifies_one_dek(keyring: Keyring, kms: FakeKms, path: Path) -> None:
+def test_the_first_seal_creates_and_verifies_one_dek(url: str, keyring: Keyring, kms: FakeKms) -> None:
     first, second = keyring.seal(PLAINTEXT, CONTEXT), keyring.seal(PLAINTEXT, CONTEXT)
     assert envelope_dek_id(first) == envelope_dek_id(second)
     assert kms.calls == {"wrap": 1, "unwrap": 1}
-    assert query(path, "SELECT tenant, purpose, suite, version, state FROM sealpoint_deks") == [(TENANT, 1, 1, 1, "active")]
-    (wrap,) = query(path, "SELECT dek_id, kek_uri, kek_version, wrap_alg, verified_at - created_at FROM sealpoint_wraps")
+    assert query(url, "SELECT tenant, purpose, suite, version, state FROM sealpoint_deks") == [(TENANT, 1, 1, 1, "active")]
+    (wrap,) = query(url, "SELECT dek_id, kek_uri, kek_version, wrap_alg, verified_at - created_at FROM sealpoint_wraps")
     assert wrap == (envelope_dek_id(first), "fake:one", "v1", "fake", 0)
 
 
-def test_an_open_never_creates(keyring: Keyring, tmp_path: Path, path: Path) -> None:
+def test_an_open_never_creates(url: str, keyring: Keyring, tmp_path: Path) -> None:
     with ready(sqlite_url(tmp_path / "other.db")) as other:
         sealed = other.seal(PLAINTEXT, CONTEXT)
     refused(lambda: keyring.open(sealed, CONTEXT), "key_not_found")
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == query(path, "SELECT count(*) FROM sealpoint_tenants") == [(0,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == query(url, "SELECT count(*) FROM sealpoint_tenants") == [(0,)]
 
 
-def test_create_tenants_off(url: str, kms: FakeKms, path: Path) -> None:
+def test_create_tenants_off(url: str, kms: FakeKms) -> None:
     with ready(url, kms, create_tenants=False) as strict, Keyring.connect(url, kek=kms) as provisioning:
         error = refused(lambda: strict.seal(PLAINTEXT, CONTEXT), "key_not_found", "create_tenants")
         assert not error.retryable
         refused(lambda: strict.load(TENANT), "key_not_found", "create_tenants")
-        assert query(path, "SELECT count(*) FROM sealpoint_tenants") == [(0,)]
+        assert query(url, "SELECT count(*) FROM sealpoint_tenants") == [(0,)]
         provisioning.load(TENANT)
         assert strict.open(strict.seal(PLAINTEXT, CONTEXT), CONTEXT) == PLAINTEXT
-        query(path, "UPDATE sealpoint_deks SET state = 'retired'")
+        query(url, "UPDATE sealpoint_deks SET state = 'retired'")
         strict._cache._advance(61)
         assert strict.open(strict.seal(PLAINTEXT, CONTEXT), CONTEXT) == PLAINTEXT
-    assert query(path, "SELECT version, state FROM sealpoint_deks ORDER BY version") == [(1, "retired"), (2, "active")]
+    assert query(url, "SELECT version, state FROM sealpoint_deks ORDER BY version") == [(1, "retired"), (2, "active")]
 
 
 def test_load_without_create(keyring: Keyring, kms: FakeKms) -> None:
@@ -144,14 +151,14 @@ def test_load_without_create(keyring: Keyring, kms: FakeKms) -> None:
     assert kms.calls == {"wrap": 1, "unwrap": 1}
 
 
-def test_threads_create_one_dek(keyring: Keyring, kms: FakeKms, path: Path) -> None:
+def test_threads_create_one_dek(url: str, keyring: Keyring, kms: FakeKms) -> None:
     sealed = in_threads(16, lambda _: keyring.seal(PLAINTEXT, CONTEXT))
     assert len({envelope_dek_id(envelope) for envelope in sealed}) == 1
     assert kms.calls == {"wrap": 1, "unwrap": 1}
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(1,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == [(1,)]
 
 
-def test_the_loser_of_a_race_takes_the_winners_key(url: str, path: Path) -> None:
+def test_the_loser_of_a_race_takes_the_winners_key(url: str) -> None:
     """Two keyrings that both saw no DEK: both are stopped in the key service, outside any transaction."""
     both = threading.Barrier(2)
     keyrings = []
@@ -161,12 +168,12 @@ def test_the_loser_of_a_race_takes_the_winners_key(url: str, path: Path) -> None
         kms.before = lambda call: both.wait(30) if call == "wrap" else None
     sealed = in_threads(2, lambda number: keyrings[number].seal(PLAINTEXT, CONTEXT))
     assert len({envelope_dek_id(envelope) for envelope in sealed}) == 1
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == query(path, "SELECT count(*) FROM sealpoint_wraps") == [(1,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == query(url, "SELECT count(*) FROM sealpoint_wraps") == [(1,)]
     for keyring in keyrings:
         assert [keyring.open(envelope, CONTEXT) for envelope in sealed] == [PLAINTEXT] * 2
 
 
-def test_processes_create_one_dek(url: str, path: Path) -> None:
+def test_processes_create_one_dek(url: str) -> None:
     ready(url, FakeKms()).close()
     spawn = multiprocessing.get_context("spawn")
     start, results = spawn.Barrier(2), spawn.Queue()
@@ -177,32 +184,32 @@ def test_processes_create_one_dek(url: str, path: Path) -> None:
     for process in processes:
         process.join(30)
     assert len({envelope_dek_id(envelope) for envelope in sealed}) == 1
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(1,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == [(1,)]
 
 
 def test_a_kek_that_unwraps_to_another_key_stores_nothing(
-    keyring: Keyring, kms: FakeKms, path: Path, monkeypatch: pytest.MonkeyPatch
+    url: str, keyring: Keyring, kms: FakeKms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kms, "unwrap", lambda _, __: SecretKey.generate())
     refused(lambda: keyring.seal(PLAINTEXT, CONTEXT), "authentication_failed", "nothing was stored")
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(0,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == [(0,)]
 
 
-def test_a_configuration_that_shares_no_kek_with_the_store_fails_at_connect(url: str, kms: FakeKms, path: Path) -> None:
+def test_a_configuration_that_shares_no_kek_with_the_store_fails_at_connect(url: str, kms: FakeKms) -> None:
     early = Keyring.connect(url, kek=KEK)
     ready(url, kms).close()
     refused(lambda: Keyring.connect(url, kek=KEK), "key_not_found", "kek=", "setup()")
     refused(early.setup, "key_not_found", "kek=")
-    assert query(path, "SELECT kek_uri FROM sealpoint_canaries") == [("fake:one",)]
+    assert query(url, "SELECT kek_uri FROM sealpoint_canaries") == [("fake:one",)]
 
 
 @pytest.mark.parametrize("code", ["kms_unavailable", "kms_throttled", "kms_denied"])
-def test_nothing_is_created_without_every_kek(code: str, url: str, path: Path) -> None:
+def test_nothing_is_created_without_every_kek(code: str, url: str) -> None:
     second = FakeKms("fake:two", OTHER_KEK_TEXT)
     with ready(url, [KEK, second]) as keyring:
         second.fail(code)
         refused(lambda: keyring.seal(PLAINTEXT, CONTEXT), code)
-        assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(0,)]
+        assert query(url, "SELECT count(*) FROM sealpoint_deks") == [(0,)]
 
 
 # connecting, setup, health, closing
@@ -224,13 +231,13 @@ def test_an_unreachable_kek_fails_at_connect(code: str, url: str, kms: FakeKms) 
 
 
 @pytest.mark.parametrize("canary", [b"", b"\xc1W\x01", bytes(125), "text"])
-def test_a_damaged_canary(canary: object, url: str, path: Path) -> None:
+def test_a_damaged_canary(canary: object, url: str) -> None:
     ready(url).close()
-    query(path, "UPDATE sealpoint_canaries SET wrapped = ?", canary)
+    query(url, "UPDATE sealpoint_canaries SET wrapped = ?", canary)
     refused(lambda: Keyring.connect(url, kek=KEK), "store_invalid")
 
 
-def test_a_canary_that_holds_something_else(url: str, path: Path, kms: FakeKms, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_canary_that_holds_something_else(url: str, kms: FakeKms, monkeypatch: pytest.MonkeyPatch) -> None:
     ready(url, kms).close()
     monkeypatch.setattr(kms, "unwrap", lambda _, __: SecretKey.generate())
     refused(lambda: Keyring.connect(url, kek=kms), "authentication_failed")
@@ -244,10 +251,10 @@ def test_connecting_opens_no_dek(keyring: Keyring, url: str, kms: FakeKms) -> No
         assert len(other._cache) == 0
 
 
-def test_a_new_kek_gets_its_canary_at_setup_only(keyring: Keyring, url: str, kms: FakeKms, path: Path) -> None:
+def test_a_new_kek_gets_its_canary_at_setup_only(keyring: Keyring, url: str, kms: FakeKms) -> None:
     second = FakeKms("fake:two", OTHER_KEK_TEXT)
     with Keyring.connect(url, kek=[kms, second]) as both:
-        assert query(path, "SELECT kek_uri FROM sealpoint_canaries") == [("fake:one",)]
+        assert query(url, "SELECT kek_uri FROM sealpoint_canaries") == [("fake:one",)]
         assert [kek.code for kek in both.health().keks] == [None, "key_not_found"]
         assert both.health().status == "degraded"
         both.setup()
@@ -287,7 +294,7 @@ def test_the_fleets_largest_ttl(url: str) -> None:
 def test_the_fleets_largest_ttl_at_setup(url: str) -> None:
     late = Keyring.connect(url, kek=KEK, cache_ttl=7200)
     ready(url, cache_ttl=60).close()
-    assert SqliteStore(url.removeprefix("sqlite:///")).settings().max_ttl == 3600  # type: ignore[union-attr]
+    assert store_from_url(url).settings().max_ttl == 3600  # type: ignore[union-attr]
     refused(late.setup, "invalid_argument", "cache_ttl", "3600")
 
 
@@ -324,7 +331,7 @@ def test_no_tenant(tenant: Any, code: str, keyring: Keyring, kms: FakeKms) -> No
 
 
 @pytest.mark.parametrize("code", ["kms_unavailable", "kms_denied"])
-def test_health(code: str, pair: tuple[Keyring, FakeKms, FakeKms, bytes], path: Path) -> None:
+def test_health(code: str, pair: tuple[Keyring, FakeKms, FakeKms, bytes], url: str) -> None:
     keyring, first, second, _ = pair
     assert keyring.health().status == "ok"
     assert (first.calls, second.calls) == ({"unwrap": 1}, {"unwrap": 1})
@@ -338,7 +345,7 @@ def test_health(code: str, pair: tuple[Keyring, FakeKms, FakeKms, bytes], path: 
     )
     second.answer = ZeroDivisionError()
     assert [keyring.health().status, keyring.health().keks[1].code] == ["failed", "internal"]
-    path.unlink()
+    lose(url)
     assert (keyring.health().status, keyring.health().store, keyring.health().keks) == ("failed", "store_invalid", ())
 
 
@@ -378,8 +385,8 @@ def test_nothing_secret_is_shown(keyring: Keyring) -> None:
         assert hidden not in shown
 
 
-def test_setup_by_many_at_once(url: str, path: Path) -> None:
+def test_setup_by_many_at_once(url: str) -> None:
     keyrings = [Keyring.connect(url, kek=KEK) for _ in range(6)]
     assert in_threads(6, lambda number: keyrings[number].setup()) == [None] * 6
-    assert query(path, "SELECT count(*) FROM sealpoint_canaries") == [(1,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_canaries") == [(1,)]
     assert {keyring.health().status for keyring in keyrings} == {"ok"}

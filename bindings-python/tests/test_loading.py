@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from support import (
     FakeKms,
     assert_error,
     in_threads,
+    lose,
     query,
     ready,
     refused,
@@ -27,30 +27,36 @@ from sealpoint import InternalError, Keyring, is_sealed
 from sealpoint._flight import _POOL_THREADS
 from sealpoint._native import envelope_dek_id
 
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
+
 # the cache
 
 
-def test_a_held_key_needs_no_io(keyring: Keyring, kms: FakeKms, path: Path) -> None:
+def test_a_held_key_needs_no_io(keyring: Keyring, kms: FakeKms, url: str) -> None:
     sealed = keyring.seal(PLAINTEXT, CONTEXT)
     kms.fail("kms_unavailable")
-    path.rename(path.with_suffix(".gone"))
+    lose(url)
     assert keyring.open(keyring.seal(PLAINTEXT, CONTEXT), CONTEXT) == keyring.open(sealed, CONTEXT) == PLAINTEXT
 
 
-def test_the_pointer_is_refreshed_from_the_store_without_the_kms(keyring: Keyring, kms: FakeKms, path: Path) -> None:
+def test_the_pointer_is_refreshed_from_the_store_without_the_kms(keyring: Keyring, kms: FakeKms, url: str) -> None:
     sealed = keyring.seal(PLAINTEXT, CONTEXT)
     kms.fail("kms_unavailable")
     keyring._cache._advance(61)
     assert envelope_dek_id(keyring.seal(PLAINTEXT, CONTEXT)) == envelope_dek_id(sealed)
     keyring._cache._advance(61)
-    path.rename(path.with_suffix(".gone"))
+    lose(url)
     refused(lambda: keyring.seal(PLAINTEXT, CONTEXT), "store_invalid")
     assert keyring.open(sealed, CONTEXT) == PLAINTEXT
 
 
-def test_a_rotation_is_seen_after_the_pointers_ttl(keyring: Keyring, path: Path) -> None:
+def test_a_rotation_is_seen_after_the_pointers_ttl(url: str, keyring: Keyring) -> None:
     old = keyring.seal(PLAINTEXT, CONTEXT)
-    query(path, "UPDATE sealpoint_deks SET state = 'retired'")
+    query(url, "UPDATE sealpoint_deks SET state = 'retired'")
     assert envelope_dek_id(keyring.seal(PLAINTEXT, CONTEXT)) == envelope_dek_id(old)
     keyring._cache._advance(61)
     new = keyring.seal(PLAINTEXT, CONTEXT)
@@ -59,7 +65,7 @@ def test_a_rotation_is_seen_after_the_pointers_ttl(keyring: Keyring, path: Path)
     assert [keyring.open(sealed, CONTEXT) for sealed in (old, new)] == [PLAINTEXT] * 2
 
 
-def test_a_short_ttl_bounds_the_pointer_too(url: str, kms: FakeKms, path: Path) -> None:
+def test_a_short_ttl_bounds_the_pointer_too(url: str, kms: FakeKms) -> None:
     with ready(url, kms, cache_ttl=5) as keyring:
         sealed = keyring.seal(PLAINTEXT, CONTEXT)
         keyring._cache._advance(6)
@@ -266,11 +272,11 @@ def test_either_kek_is_enough(pair: tuple[Keyring, FakeKms, FakeKms, bytes], url
         assert recovery.open(sealed, CONTEXT) == PLAINTEXT
 
 
-def test_a_row_never_makes_a_provider(keyring: Keyring, path: Path) -> None:
+def test_a_row_never_makes_a_provider(url: str, keyring: Keyring) -> None:
     """The row names a KEK that this process could very well read, and the right one at that."""
     sealed = keyring.seal(PLAINTEXT, CONTEXT)
     keyring._cache.clear()
-    query(path, "UPDATE sealpoint_wraps SET kek_uri = ?", KEK)
+    query(url, "UPDATE sealpoint_wraps SET kek_uri = ?", KEK)
     refused(lambda: keyring.open(sealed, CONTEXT), "key_not_found", "kek=")
 
 

@@ -6,7 +6,6 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from support import (
@@ -23,6 +22,12 @@ from support import (
 
 from sealpoint import Keyring, SecretKey
 from sealpoint._native import LocalKek, wrap_context
+
+
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
 
 # rows are not trusted
 
@@ -41,77 +46,114 @@ def tampered(keyring: Keyring, kms: FakeKms) -> Callable[[], object]:
     return reopen
 
 
-def test_another_tenants_row_is_refused_before_any_unwrap(tampered: Callable[[], object], path: Path, kms: FakeKms) -> None:
-    query(path, "UPDATE sealpoint_deks SET tenant = 'third', version = 7 WHERE tenant = ?", TENANT)
+def test_another_tenants_row_is_refused_before_any_unwrap(url: str, tampered: Callable[[], object], kms: FakeKms) -> None:
+    query(url, "UPDATE sealpoint_deks SET tenant = 'third', version = 7 WHERE tenant = ?", TENANT)
     refused(tampered, "authentication_failed", "another tenant")
     assert kms.calls == {}
 
 
-def test_another_purposes_row_is_refused_before_any_unwrap(tampered: Callable[[], object], path: Path, kms: FakeKms) -> None:
-    query(path, "UPDATE sealpoint_deks SET purpose = 3 WHERE tenant = ?", TENANT)
+def test_another_purposes_row_is_refused_before_any_unwrap(url: str, tampered: Callable[[], object], kms: FakeKms) -> None:
+    query(url, "UPDATE sealpoint_deks SET purpose = 3 WHERE tenant = ?", TENANT)
     refused(tampered, "authentication_failed", "another tenant or purpose")
     assert kms.calls == {}
 
 
-def test_the_wrap_of_another_tenants_key(tampered: Callable[[], object], path: Path) -> None:
+def test_the_wrap_of_another_tenants_key(url: str, tampered: Callable[[], object]) -> None:
     other = "SELECT wrapped FROM sealpoint_wraps w JOIN sealpoint_deks d ON d.dek_id = w.dek_id WHERE tenant = ?"
-    query(path, f"UPDATE sealpoint_wraps SET wrapped = ({other})", OTHER_TENANT)
+    query(url, f"UPDATE sealpoint_wraps SET wrapped = ({other})", OTHER_TENANT)
     refused(tampered, "authentication_failed")
 
 
-def test_a_planted_dek_with_a_genuine_wrap_of_another_key(keyring: Keyring, path: Path, tampered: Callable[[], object]) -> None:
+def test_a_planted_dek_with_a_genuine_wrap_of_another_key(url: str, keyring: Keyring, tampered: Callable[[], object]) -> None:
     """Even who can wrap under the KEK cannot put another key behind a dek_id: the key check differs."""
-    ((dek_id,),) = query(path, "SELECT dek_id FROM sealpoint_deks WHERE tenant = ?", TENANT)
+    ((dek_id,),) = query(url, "SELECT dek_id FROM sealpoint_deks WHERE tenant = ?", TENANT)
     context = wrap_context(tenant=TENANT, dek_id=dek_id, dek_purpose=1, suite=1)
     forged = LocalKek.parse(KEK_TEXT).wrap(SecretKey.generate(), context)
-    query(path, "UPDATE sealpoint_wraps SET wrapped = ? WHERE dek_id = ?", forged, dek_id)
+    query(url, "UPDATE sealpoint_wraps SET wrapped = ? WHERE dek_id = ?", forged, dek_id)
     refused(tampered, "authentication_failed")
 
 
-@pytest.mark.parametrize("change", ["version = 9", "key_check = zeroblob(32)"])
-def test_a_row_that_does_not_fit_its_key_check(change: str, tampered: Callable[[], object], path: Path) -> None:
-    query(path, f"UPDATE sealpoint_deks SET {change} WHERE tenant = ?", TENANT)
+@pytest.mark.parametrize(("change", "values"), [("version = 9", ()), ("key_check = ?", (bytes(32),))])
+def test_a_row_that_does_not_fit_its_key_check(change: str, values: tuple[object, ...], url: str, tampered: Callable[[], object]) -> None:
+    query(url, f"UPDATE sealpoint_deks SET {change} WHERE tenant = ?", *values, TENANT)
     refused(tampered, "authentication_failed")
 
 
-def test_an_absent_key_check(tampered: Callable[[], object], path: Path, kms: FakeKms) -> None:
-    query(path, "PRAGMA user_version")
-    with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'key_check BLOB NOT NULL', 'key_check BLOB')")
-    query(path, "UPDATE sealpoint_deks SET key_check = NULL WHERE tenant = ?", TENANT)
+def lift_constraints(url: str) -> None:
+    """What the database itself refuses, whoever owns the tables can have."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_master SET sql = replace(sql, 'key_check BLOB NOT NULL', 'key_check BLOB')")
+        return
+    query(url, "ALTER TABLE sealpoint_deks ALTER key_check DROP NOT NULL")
+    checks = (
+        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c' AND conrelid::regclass::text LIKE 'sealpoint%'"
+    )
+    for table, name in query(url, checks.replace("%", "%%")):
+        query(url, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+
+
+def test_an_absent_key_check(tampered: Callable[[], object], url: str, kms: FakeKms) -> None:
+    lift_constraints(url)
+    query(url, "UPDATE sealpoint_deks SET key_check = NULL WHERE tenant = ?", TENANT)
     refused(tampered, "store_invalid")
     assert kms.calls == {}
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "values"),
     [
-        "deks SET suite = 'one'",
-        "deks SET version = 'one'",
-        "deks SET key_check = zeroblob(31)",
-        "deks SET created_at = 'x'",
-        "wraps SET wrapped = 'x'",
-        "wraps SET wrapped = zeroblob(0)",
-        "wraps SET wrapped = zeroblob(125)",
-        "wraps SET wrapped = substr(wrapped, 1, 124)",
-        "wraps SET wrapped = wrapped || x'00'",
-        "wraps SET kek_version = x'00'",
-        "tenants SET shredded_at = 'x'",
+        ("deks SET key_check = ?", (bytes(31),)),
+        ("wraps SET wrapped = ?", (b"",)),
+        ("wraps SET wrapped = ?", (bytes(125),)),
+        ("wraps SET wrapped = substr(wrapped, 1, 124)", ()),
+        ("wraps SET wrapped = wrapped || ?", (b"\0",)),
     ],
 )
-def test_rows_of_other_types_and_sizes(change: str, tampered: Callable[[], object], path: Path) -> None:
-    query(path, f"UPDATE sealpoint_{change}")
+def test_rows_of_other_sizes(change: str, values: tuple[object, ...], url: str, tampered: Callable[[], object]) -> None:
+    lift_constraints(url)
+    query(url, f"UPDATE sealpoint_{change}", *values)
     refused(tampered, "store_invalid")
 
 
-def test_a_suite_that_this_release_does_not_know(tampered: Callable[[], object], path: Path) -> None:
-    query(path, "UPDATE sealpoint_deks SET suite = 2")
+OTHER_TYPES = {
+    "sqlite": [
+        "UPDATE sealpoint_deks SET suite = 'one'",
+        "UPDATE sealpoint_deks SET version = 'one'",
+        "UPDATE sealpoint_deks SET created_at = 'x'",
+        "UPDATE sealpoint_wraps SET wrapped = 'x'",
+        "UPDATE sealpoint_wraps SET kek_version = x'00'",
+        "UPDATE sealpoint_tenants SET shredded_at = 'x'",
+    ],
+    "postgresql": [
+        "ALTER TABLE sealpoint_deks ALTER suite TYPE text",
+        "ALTER TABLE sealpoint_deks ALTER version TYPE numeric",
+        "ALTER TABLE sealpoint_deks ALTER created_at TYPE timestamptz USING to_timestamp(created_at / 1e6)",
+        "ALTER TABLE sealpoint_wraps ALTER wrapped TYPE text USING encode(wrapped, 'hex')",
+        "ALTER TABLE sealpoint_wraps ALTER kek_version TYPE json USING to_json(1)",
+        "ALTER TABLE sealpoint_tenants ALTER shredded_at TYPE text USING 'x'",
+        "ALTER TABLE sealpoint_tenants ALTER tenant TYPE bytea USING tenant::bytea",
+        "ALTER TABLE sealpoint_deks DROP created_at",
+    ],
+}
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_rows_of_other_types(number: int, url: str, tampered: Callable[[], object]) -> None:
+    for change in OTHER_TYPES[url.partition(":")[0]][number : number + 1]:
+        lift_constraints(url)
+        query(url, change)
+        refused(tampered, "store_invalid")
+
+
+def test_a_suite_that_this_release_does_not_know(url: str, tampered: Callable[[], object]) -> None:
+    query(url, "UPDATE sealpoint_deks SET suite = 2")
     refused(tampered, "unsupported_suite")
 
 
-def test_no_wraps(tampered: Callable[[], object], path: Path) -> None:
-    query(path, "DELETE FROM sealpoint_wraps")
+def test_no_wraps(url: str, tampered: Callable[[], object]) -> None:
+    query(url, "DELETE FROM sealpoint_wraps")
     refused(tampered, "key_not_found", "kek=")
 
 
@@ -140,9 +182,9 @@ def test_another_tenants_envelope_while_its_key_is_being_loaded(keyring: Keyring
         ("tenants SET shredded_at = 1", "key_destroyed"),
     ],
 )
-def test_states(change: str, code: str | None, keyring: Keyring, path: Path, kms: FakeKms) -> None:
+def test_states(url: str, change: str, code: str | None, keyring: Keyring, kms: FakeKms) -> None:
     sealed = keyring.seal(PLAINTEXT, CONTEXT)
-    query(path, f"UPDATE sealpoint_{change}")
+    query(url, f"UPDATE sealpoint_{change}")
     keyring._cache.clear()
     kms.calls.clear()
     if code is None:
@@ -153,11 +195,11 @@ def test_states(change: str, code: str | None, keyring: Keyring, path: Path, kms
 
 
 @pytest.mark.parametrize("destroyed", [True, False])
-def test_a_shredded_tenant_gets_no_new_key(destroyed: bool, keyring: Keyring, path: Path) -> None:
+def test_a_shredded_tenant_gets_no_new_key(url: str, destroyed: bool, keyring: Keyring) -> None:
     keyring.seal(PLAINTEXT, CONTEXT)
-    query(path, "UPDATE sealpoint_tenants SET shredded_at = 1")
+    query(url, "UPDATE sealpoint_tenants SET shredded_at = 1")
     if destroyed:
-        query(path, "UPDATE sealpoint_deks SET state = 'destroyed'")
+        query(url, "UPDATE sealpoint_deks SET state = 'destroyed'")
     keyring._cache._advance(61)
     for call in (
         lambda: keyring.seal(PLAINTEXT, CONTEXT),
@@ -166,4 +208,4 @@ def test_a_shredded_tenant_gets_no_new_key(destroyed: bool, keyring: Keyring, pa
     ):
         refused(call, "key_destroyed")
     assert len(keyring._cache) == 0
-    assert query(path, "SELECT count(*) FROM sealpoint_deks") == [(1,)]
+    assert query(url, "SELECT count(*) FROM sealpoint_deks") == [(1,)]

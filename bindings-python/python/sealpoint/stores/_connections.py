@@ -85,7 +85,7 @@ class _Blocking:
 
 
 class OwnConnections(_Blocking):
-    """Connections made from a DSN when they are needed; a few stay open for the next call."""
+    """Connections made from a DSN when they are needed; a few stay open for the next call, none after `close`."""
 
     def __init__(self, dsn: str) -> None:
         """Touches nothing yet. Raises: `invalid_argument`."""
@@ -113,8 +113,6 @@ class OwnConnections(_Blocking):
 
     @contextmanager
     def _connection(self) -> Iterator[psycopg.Connection[Any]]:
-        if self._closed:
-            raise InvalidArgumentError("invalid_argument", "this key store is closed: make another one")
         if not self._slots.acquire(timeout=CONNECT_TIMEOUT_S):
             raise StoreError("store_unavailable", f"all {MAX_CONNECTIONS} connections to the key store are in use: try again")
         try:

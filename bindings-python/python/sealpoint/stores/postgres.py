@@ -126,7 +126,7 @@ class PostgresStore:
         self._connections.refuse_own_loop()
 
     def close(self) -> None:
-        """Closes the connections that were opened here; with a DSN, this store is of no use afterwards."""
+        """Closes the connections that were opened here. A call that is under way finishes; from now on none stays open after its call."""
         self._connections.close()
 
     def __enter__(self) -> Self:
