@@ -17,6 +17,11 @@ pytestmark = [
 ]
 
 
+@pytest.fixture
+def url(any_url: str) -> str:
+    return any_url
+
+
 def in_child(work: Callable[[], bool]) -> bool:
     """Whether `work()` was true in a forked child; one that hangs is ended by its alarm."""
     import signal

@@ -1,4 +1,4 @@
-"""Key stores: memory and SQLite alike, then what only a file can do wrong."""
+"""Key stores: memory, SQLite and Postgres alike, then what only a file can do wrong. Postgres' own: test_postgres.py."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import CONTEXT, PLAINTEXT, TENANT, assert_error, ready, sqlite_url
+from support import CONTEXT, PLAINTEXT, TENANT, assert_error, query, ready, refused, sqlite_url
 
 from sealpoint import KeyNotFoundError, Keyring, KeyStore, KeyUnusableError, SealpointError, StoreError
 from sealpoint.stores import DekRecord, StoreSettings, TenantRecord, WrapRecord, now, sqlite, store_from_url
 from sealpoint.stores.memory import MemoryStore
+from sealpoint.stores.postgres import PostgresStore
 from sealpoint.stores.sqlite import SqliteStore
 
 KEK = "env:SEALPOINT_KEK"
@@ -36,9 +37,17 @@ def execute(path: Path, sql: str, *parameters: object) -> None:
         assert db.execute(sql, parameters).rowcount != 0
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, path: Path) -> KeyStore:
-    made: KeyStore = MemoryStore() if request.param == "memory" else SqliteStore(str(path))
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, path: Path) -> str:
+    """A key store of each kind, before setup()."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_schema"))
+    return "memory:" if request.param == "memory" else sqlite_url(path)
+
+
+@pytest.fixture
+def store(empty_url: str) -> KeyStore:
+    made = store_from_url(empty_url)
     made.setup(3600)
     return made
 
@@ -77,23 +86,25 @@ def test_setup_twice_changes_nothing(store: KeyStore) -> None:
     assert store.dek(DEK_ID) is not None
 
 
-def test_before_setup_everything_says_so(path: Path) -> None:
-    path.touch()
-    for store in (MemoryStore(), SqliteStore(str(path)), SqliteStore(str(path) + "-absent")):
-        assert store.settings() is None
-        calls: list[Callable[[], object]] = [
-            store.canaries,
-            lambda s=store: s.add_canary("env:A", b"x"),  # type: ignore[misc]
-            lambda s=store: s.tenant(TENANT),  # type: ignore[misc]
-            lambda s=store: s.dek(DEK_ID),  # type: ignore[misc]
-            lambda s=store: s.active_dek(TENANT, 1),  # type: ignore[misc]
-            lambda s=store: s.next_version(TENANT, 1),  # type: ignore[misc]
-            lambda s=store: s.create_dek(dek()),  # type: ignore[misc]
-        ]
-        for call in calls:
-            with pytest.raises(StoreError) as caught:
-                call()
-            assert_error(caught.value, "store_invalid", "setup()")
+@pytest.mark.parametrize("create_file", [False, True])
+def test_before_setup_everything_says_so(create_file: bool, empty_url: str, path: Path) -> None:
+    if create_file:
+        path.touch()
+    store = store_from_url(empty_url)
+    assert store.settings() is None
+    calls: list[Callable[[], object]] = [
+        store.canaries,
+        lambda: store.add_canary("env:A", b"x"),
+        lambda: store.tenant(TENANT),
+        lambda: store.dek(DEK_ID),
+        lambda: store.active_dek(TENANT, 1),
+        lambda: store.next_version(TENANT, 1),
+        lambda: store.create_dek(dek()),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert_error(caught.value, "store_invalid", "setup()")
 
 
 def test_concurrent_creation_has_one_winner(store: KeyStore) -> None:
@@ -113,33 +124,38 @@ def test_concurrent_creation_has_one_winner(store: KeyStore) -> None:
     assert len(set(winners)) == 1
 
 
-@pytest.mark.parametrize("tenant", ["with'quote", "nul\0inside", "ünï", "x" * 1024, "TENANT", "tenant ", "%"])
+@pytest.mark.parametrize("tenant", ["with'quote", "nul\0inside", "ünï", "日本\U0001f511", "x" * 1024, "TENANT", "tenant ", "%", "%s"])
 def test_tenants_are_told_apart_bytewise(tenant: str, store: KeyStore) -> None:
+    if "\0" in tenant and isinstance(store, PostgresStore):
+        for call in (lambda: store.create_dek(dek(tenant=tenant)), lambda: store.active_dek(tenant, 1), lambda: store.tenant(tenant)):
+            refused(call, "invalid_argument", "NUL")
+        assert store.dek(DEK_ID) is None
+        return
     store.create_dek(dek(tenant=tenant))
     found = store.active_dek(tenant, 1)
     assert found is not None
     assert found.tenant == tenant
     for near in (tenant.lower() + "'", tenant.strip() + " x", tenant.split("\0")[0] + "\0"):
-        assert store.active_dek(near, 1) is None
+        if "\0" not in near or not isinstance(store, PostgresStore):
+            assert store.active_dek(near, 1) is None
 
 
-def test_a_tombstone(path: Path) -> None:
-    memory, file = MemoryStore(), SqliteStore(str(path))
-    for store in (memory, file):
-        store.setup(3600)
-        store.create_dek(dek())
-    memory._tenants[TENANT] = TenantRecord(1, shredded_at=2)
-    execute(path, "UPDATE sealpoint_tenants SET shredded_at = 2")
-    for store in (memory, file):
-        found = store.dek(DEK_ID)
-        assert found is not None
-        assert found.shredded_at == 2
-        tenant = store.tenant(TENANT)
-        assert tenant is not None
-        assert tenant.shredded_at == 2
-        with pytest.raises(KeyUnusableError) as caught:
-            store.create_dek(dek(bytes(16), version=2))
-        assert_error(caught.value, "key_destroyed")
+def test_a_tombstone(store: KeyStore, empty_url: str) -> None:
+    store.create_dek(dek())
+    if isinstance(store, MemoryStore):
+        store._tenants[TENANT] = TenantRecord(1, shredded_at=2)
+    else:
+        query(empty_url, "UPDATE sealpoint_tenants SET shredded_at = 2")
+    found = store.dek(DEK_ID)
+    assert found is not None
+    assert found.shredded_at == 2
+    tenant = store.tenant(TENANT)
+    assert tenant is not None
+    assert tenant.shredded_at == 2
+    with pytest.raises(KeyUnusableError) as caught:
+        store.create_dek(dek(bytes(16), version=2))
+    assert_error(caught.value, "key_destroyed")
+    assert store.next_version(TENANT, 1) == 2
 
 
 BAD_ROWS: dict[str, dict[str, Any]] = {
@@ -211,8 +227,12 @@ def test_records_show_nothing() -> None:
         "memory:x",
         "SQLITE:///a",
         "redis://x",
-        "postgresql://user:hunter2@host/db",
-        "postgres://user:hunter2@host/db",
+        "postgresql:hunter2",
+        "postgresql+psycopg://user:hunter2@host/db",
+        "postgresql://user:hunter2@host/db?poolsize=5",
+        "postgresql://user:hunter2@[::1/db",
+        "postgres://user:hunter2@host/db\0",
+        "postgres://user:hunter2@host/\ud800",
     ],
 )
 def test_no_url_of_a_store(url: str) -> None:
@@ -220,11 +240,6 @@ def test_no_url_of_a_store(url: str) -> None:
         Keyring.connect(url, kek=KEK)
     assert_error(caught.value, "invalid_argument")
     assert "hunter2" not in str(caught.value)
-
-
-def test_the_postgres_message() -> None:
-    with pytest.raises(SealpointError, match="Postgres key stores are not in this release"):
-        store_from_url("postgresql://host/db")
 
 
 @pytest.mark.parametrize("store", [None, 7, b"memory:", Path("keys.db"), MemoryStore, object()])
