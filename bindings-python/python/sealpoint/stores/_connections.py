@@ -18,7 +18,6 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import psycopg
 import psycopg_pool
-from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import tuple_row
 
@@ -36,7 +35,7 @@ MAX_IDLE = 2
 IDLE_S = 300.0
 
 Result = TypeVar("Result")
-Query: TypeAlias = tuple[sql.Composed, Sequence[object]]
+Query: TypeAlias = tuple[str, Sequence[object]]
 Steps: TypeAlias = Generator[Query, list[tuple[Any, ...]], Result]
 
 
@@ -293,10 +292,9 @@ async def _atransact(connection: psycopg.AsyncConnection[Any], steps: Steps[Resu
             return result
 
 
-def _preamble() -> sql.Composed:
-    return sql.SQL(
-        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; SET LOCAL client_encoding = 'UTF8'"
-    ).format(sql.Literal(round(STATEMENT_TIMEOUT_S * 1000)))
+def _preamble() -> str:
+    timeout_ms = round(STATEMENT_TIMEOUT_S * 1000)
+    return f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL client_encoding = 'UTF8'"
 
 
 def _storable(parameters: Sequence[object]) -> Sequence[object]:
@@ -405,8 +403,10 @@ def _typed(error: psycopg.Error) -> StoreError:
     for prefix, code, message in _FAILURES:
         if state.startswith(prefix):
             return StoreError(code, message)
-    code = "store_unavailable" if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)) else "store_invalid"
-    return StoreError(code, f"the key store failed: {f'SQLSTATE {state}' if state else 'the connection was lost'}")
+    if _was_lost(error):
+        return StoreError("store_unavailable", "the connection to the key store was lost: try again")
+    code = "store_unavailable" if isinstance(error, psycopg.OperationalError) else "store_invalid"
+    return StoreError(code, f"the key store failed: {f'SQLSTATE {state}' if state else type(error).__name__}")
 
 
 _FAILURES = (

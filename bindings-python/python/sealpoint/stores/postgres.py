@@ -23,6 +23,7 @@ __all__ = ["PostgresStore"]
 SETUP_LOCK = 0x7365616C706F696E
 """The advisory lock under which setup() works, in every language: "sealpoin" in ASCII."""
 
+_TABLES = ("settings", "canaries", "tenants", "deks", "wraps")
 _MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
     (
         """CREATE TABLE IF NOT EXISTS {settings} (
@@ -77,9 +78,7 @@ class PostgresStore:
         """
         self._connections = _connections(source)
         self._schema = _identifier(schema)
-        self._tables = {
-            table: sql.Identifier(*self._schema, f"sealpoint_{table}") for table in ("settings", "canaries", "tenants", "deks", "wraps")
-        }
+        self._names = {table: sql.Identifier(*self._schema, f"sealpoint_{table}").as_string(None) for table in _TABLES}
         _fork.watch(self)
 
     def __repr__(self) -> str:
@@ -144,7 +143,7 @@ class PostgresStore:
             return
         for name in self._schema:
             if not (yield self._query("SELECT 1 FROM pg_namespace WHERE nspname = %s", name)):
-                yield sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)), ()
+                yield "CREATE SCHEMA " + _escaped(sql.Identifier(name).as_string(None)), ()
         for migration in _MIGRATIONS[version:]:
             for statement in migration:
                 yield self._query(statement)
@@ -157,7 +156,7 @@ class PostgresStore:
     def _version(self) -> Steps[int]:
         """The schema version; 0 if tables or settings are missing."""
         present = yield from self._present()
-        if len(present) < len(self._tables):
+        if len(present) < len(_TABLES):
             return 0
         settings = yield self._query("SELECT schema_version, max_ttl FROM {settings} WHERE id = 1")
         return StoreSettings(*settings[0]).schema_version if settings else 0
@@ -172,9 +171,9 @@ class PostgresStore:
 
     def _present(self) -> Steps[list[str]]:
         """Which of the tables there are."""
-        names = [identifier.as_string(None) for identifier in self._tables.values()]
         rows = yield self._query(
-            "SELECT current_setting('server_encoding'), name, to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name", names
+            "SELECT current_setting('server_encoding'), name, to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name",
+            list(self._names.values()),
         )
         if rows[0][0] != "UTF8":
             raise StoreError("store_invalid", "the database of the key store has another encoding than UTF8: it cannot hold every name")
@@ -229,7 +228,7 @@ class PostgresStore:
         return r
 
     def _query(self, statement: LiteralString, *parameters: object) -> Query:
-        return sql.SQL(statement).format(**self._tables), parameters
+        return statement.format(**{table: _escaped(name) for table, name in self._names.items()}), parameters
 
     def _after_fork(self) -> None:
         self._connections.after_fork()
@@ -247,6 +246,11 @@ def _connections(source: object) -> Connections:
         "a Postgres key store is a DSN, a psycopg_pool.ConnectionPool or an AsyncConnectionPool; not a single connection, whose "
         "transactions others would end",
     )
+
+
+def _escaped(name: str) -> str:
+    """For a statement with placeholders."""
+    return name.replace("%", "%%")
 
 
 def _identifier(schema: object) -> tuple[str, ...]:
