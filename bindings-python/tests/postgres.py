@@ -63,6 +63,15 @@ class Server:
         rules = self.data / "pg_hba.conf"
         rules.write_text(f"local all {PASSWORD_ROLE} scram-sha-256\nlocal all all trust\nlocal replication all trust\n")
 
+    def copy_of(self, primary: Server) -> None:
+        """A data directory that follows another server's: a hot standby."""
+        source = f"host={primary.folder} user=postgres"
+        self.run("pg_basebackup", "-D", str(self.data), "-d", source, "--write-recovery-conf", "--checkpoint=fast", "--no-sync")
+
+    @property
+    def pid(self) -> int | None:
+        return self._process and self._process.pid
+
     def start(self) -> None:
         options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         log = self.folder / "log"
@@ -157,10 +166,13 @@ def new_database(admin: str) -> Iterator[str]:
 def new_schema(dsn: str) -> Iterator[str]:
     """The DSN of a new schema, the only one in its search path. Half a second cheaper than a database. `dsn`: a URL."""
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(dsn, autocommit=True) as connection:
+    with psycopg.connect(dsn) as connection:
         connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+    try:
         yield with_options(dsn, options=f"-csearch_path={name}")
-        connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
+    finally:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
 
 
 def with_options(dsn: str, **options: str) -> str:

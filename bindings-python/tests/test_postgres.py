@@ -207,7 +207,6 @@ def test_twenty_processes_create_one_dek(url: str) -> None:
 def test_half_of_the_tables_are_repaired_by_setup(damage: str, url: str) -> None:
     ready(url).close()
     query(url, damage)
-    keyrings: list[Keyring] = []
     if "canaries" in damage or "settings" in damage:
         refused(lambda: Keyring.connect(url, kek=KEK), "store_invalid", "setup()")
     with PostgresStore(url) as store:
@@ -215,7 +214,6 @@ def test_half_of_the_tables_are_repaired_by_setup(damage: str, url: str) -> None
         assert store.settings() == StoreSettings(1, 3600)
     with ready(url) as keyring:
         assert keyring.open(keyring.seal(PLAINTEXT, CONTEXT), CONTEXT) == PLAINTEXT
-    assert keyrings == []
 
 
 def test_a_newer_schema(url: str) -> None:
@@ -275,10 +273,9 @@ def test_a_client_of_another_encoding(url: str) -> None:
 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable read"])
 def test_the_databases_default_isolation_does_not_matter(isolation: str, url: str) -> None:
-    strict = with_options(
-        url.partition("&options=")[0],
-        options=f"-csearch_path={schema_of(url)} -cdefault_transaction_isolation={isolation.replace(' ', chr(92) + ' ')}",
-    )
+    escaped = isolation.replace(" ", r"\ ")
+    options = f"-csearch_path={schema_of(url)} -cdefault_transaction_isolation={escaped}"
+    strict = with_options(url.partition("&options=")[0], options=options)
     assert query(strict, "SHOW transaction_isolation") == [(isolation,)]
     with PostgresStore(strict) as store:
         store.setup(3600)
@@ -428,11 +425,8 @@ def test_who_may_nothing(url: str, role: str) -> None:
 
 
 def connections(url: str) -> int:
-    (row,) = query(
-        url,
-        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'sealpoint%%' AND pid <> pg_backend_pid() AND datname = ?",
-        urlsplit(url).path[1:],
-    )
+    ours = "application_name LIKE 'sealpoint%%' AND pid <> pg_backend_pid() AND datname = ?"
+    (row,) = query(url, f"SELECT count(*) FROM pg_stat_activity WHERE {ours}", urlsplit(url).path[1:])
     return int(row[0])
 
 

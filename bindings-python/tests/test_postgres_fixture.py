@@ -30,7 +30,7 @@ def test_every_file_of_the_server_can_be_searched(postgres_server: Server) -> No
 
 
 def test_a_run_that_is_killed_leaves_no_server_and_no_folder() -> None:
-    script = "import os, signal, postgres\ns = postgres.Server(); s.init(); s.start(); print(s.folder, s._process.pid, flush=True)\n"
+    script = "import os, signal, postgres\ns = postgres.Server(); s.init(); s.start(); print(s.folder, s.pid, flush=True)\n"
     command = [sys.executable, "-c", script + "os.kill(os.getpid(), signal.SIGKILL)"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)  # returns when the pipe closes
     folder, pid = done.stdout.split()
