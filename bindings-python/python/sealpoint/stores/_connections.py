@@ -394,6 +394,7 @@ _UNREACHABLE = (
     ("too many", "the server has no connection left"),
     ("remaining connection slots", "the server has no connection left"),
     ("timeout", "no answer in time"),
+    ("unsupported startup parameter", "a pooler refuses an option of the DSN: name the schema with schema= instead"),
     ("starting up", "the server is starting: try again"),
 )
 
