@@ -22,7 +22,7 @@ from test_fork import in_child
 from test_stores import DEK_ID, dek
 
 from sealpoint import Keyring, SealpointError
-from sealpoint.stores import StoreSettings, postgres
+from sealpoint.stores import DekRecord, StoreSettings, _connections, postgres
 from sealpoint.stores.postgres import PostgresStore
 
 TABLES = ["canaries", "deks", "settings", "tenants", "wraps"]
@@ -237,9 +237,8 @@ def test_a_migration_runs_once_and_whole_or_not_at_all(url: str, monkeypatch: py
         assert (
             "note" not in query(url, "SELECT string_agg(attname, ' ') FROM pg_attribute WHERE attrelid = 'sealpoint_deks'::regclass")[0][0]
         )
-        monkeypatch.setattr(postgres, "_MIGRATIONS", (first, ("ALTER TABLE {deks} ADD note text",)))
-        store.setup(9999)
-        store.setup(9999)
+        monkeypatch.setattr(postgres, "_MIGRATIONS", (("SELECT 1 / 0",), ("ALTER TABLE {deks} ADD note text",)))
+        assert in_threads(6, lambda _: store.setup(9999)) == [None] * 6
         assert store.settings() == StoreSettings(2, 3600)
         assert store.active_dek(TENANT, 1) is not None
         assert query(url, "SELECT note FROM sealpoint_deks") == [(None,)]
@@ -311,6 +310,32 @@ def test_a_tombstone_that_is_being_set_is_waited_for(url: str) -> None:
     (error,) = outcome
     assert isinstance(error, SealpointError), error
     assert_error(error, "key_destroyed")
+
+
+def test_while_a_dek_is_made_no_tombstone_is_set(url: str) -> None:
+    """From when the tombstone was looked for until the commit."""
+
+    def watched() -> _connections.Steps[DekRecord]:
+        steps = store._create(dek())
+        query, looked = next(steps), False
+        try:
+            while True:
+                rows = yield query
+                looked = looked or "shredded_at" in query[0]
+                if looked:
+                    with psycopg.connect(url) as shredding:
+                        shredding.execute("SET lock_timeout = 20")
+                        with pytest.raises(psycopg.errors.LockNotAvailable):
+                            shredding.execute("UPDATE sealpoint_tenants SET shredded_at = 1")
+                query = steps.send(rows)
+        except StopIteration as done:
+            assert looked
+            return done.value  # type: ignore[no-any-return]
+
+    with PostgresStore(url) as store:
+        store.setup(3600)
+        store.create_dek(dek(state="retired", version=7, purpose=2, dek_id=bytes(16)))  # the tenant's row is there
+        assert store._connections.run(watched).dek_id == DEK_ID
 
 
 def test_a_dek_that_is_made_without_the_lock(url: str) -> None:
@@ -474,6 +499,18 @@ def test_an_idle_connection_is_not_used_for_ever(url: str, monkeypatch: pytest.M
         store.settings()
         assert store._connections._idle[0][1] is not first  # type: ignore[attr-defined]
         assert first.closed
+
+
+def test_a_broken_connection_is_not_kept(url: str) -> None:
+    with PostgresStore(url) as store:
+        own = store._connections
+        assert isinstance(own, _connections.OwnConnections)
+        for spoil in (lambda c: c.close(), lambda c: c.execute("BEGIN"), lambda c: c.pgconn.send_query(b"SELECT pg_sleep(60)")):
+            with own._connection() as connection:
+                spoil(connection)
+            assert own._idle == []
+            assert connection.closed
+        assert store.settings() is None
 
 
 def test_an_error_leaves_the_connection_usable(url: str) -> None:

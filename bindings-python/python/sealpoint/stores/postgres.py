@@ -135,10 +135,8 @@ class PostgresStore:
         self.close()
 
     def _setup(self, max_ttl: int) -> Steps[None]:
-        if (yield from self._version()) == SCHEMA_VERSION:
-            return
         yield self._query("SELECT pg_advisory_xact_lock(%s)", SETUP_LOCK)
-        version = yield from self._version()  # again: each statement sees what was committed while this one waited for the lock
+        version = yield from self._version()
         if version == SCHEMA_VERSION:
             return
         for name in self._schema:
