@@ -33,8 +33,10 @@ START_TIMEOUT_S = 60
 
 # Ends the server and its folder when this process is gone, however it went: its end of the pipe closes.
 _WATCHDOG = """
-cat >/dev/null; pid=$(head -n 1 "$0/data/postmaster.pid"); kill -QUIT "$pid"
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do kill -0 "$pid" || break; sleep 0.1; done 2>/dev/null
+cat >/dev/null; exec 2>/dev/null
+pid=$(head -n 1 "$0/data/postmaster.pid") && kill -CONT "$pid" && kill -QUIT "$pid" && {
+    for i in $(seq 70); do kill -0 "$pid" || break; sleep 0.1; done; kill -KILL "$pid"
+}
 rm -rf "$0"
 """
 

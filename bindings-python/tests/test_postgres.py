@@ -30,7 +30,8 @@ TABLES = ["canaries", "deks", "settings", "tenants", "wraps"]
 
 @pytest.fixture
 def url(postgres_schema: str) -> str:
-    return postgres_schema
+    """With a name by which the test's connections are told from others."""
+    return with_options(postgres_schema, application_name=f"test-{os.urandom(6).hex()}")
 
 
 def tables(dsn: str, schema: str) -> list[str]:
@@ -274,8 +275,9 @@ def test_a_client_of_another_encoding(url: str) -> None:
 def test_the_databases_default_isolation_does_not_matter(isolation: str, url: str) -> None:
     escaped = isolation.replace(" ", r"\ ")
     options = f"-csearch_path={schema_of(url)} -cdefault_transaction_isolation={escaped}"
-    strict = with_options(url.partition("&options=")[0], options=options)
-    assert query(strict, "SHOW transaction_isolation") == [(isolation,)]
+    strict = psycopg.conninfo.make_conninfo(url, options=options)
+    with psycopg.connect(strict) as connection:
+        assert connection.execute("SHOW transaction_isolation").fetchone() == (isolation,)
     with PostgresStore(strict) as store:
         store.setup(3600)
         winners = in_threads(8, lambda number: store.create_dek(dek(bytes([number]) * 16)).dek_id)
@@ -449,17 +451,13 @@ def test_who_may_nothing(url: str, role: str) -> None:
 # connections
 
 
-def connections(url: str) -> int:
-    ours = "application_name LIKE 'sealpoint%%' AND pid <> pg_backend_pid() AND datname = ?"
-    (row,) = query(url, f"SELECT count(*) FROM pg_stat_activity WHERE {ours}", urlsplit(url).path[1:])
-    return int(row[0])
-
-
 def ended(url: str, left: int = 0) -> bool:
-    """Whether so many connections are left; a server process needs a moment to end."""
-    with psycopg.connect(url, autocommit=True) as watching:
+    """Whether so many connections by this DSN are left; a server process needs a moment to end."""
+    name = psycopg.conninfo.conninfo_to_dict(url)["application_name"]
+    with psycopg.connect(url, autocommit=True, application_name="watching") as watching:
         for _ in range(500):
-            if connections(url) == left:
+            count = watching.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s", [name]).fetchone()
+            if count == (left,):
                 return True
             watching.execute("SELECT pg_sleep(0.01)")
     return False
