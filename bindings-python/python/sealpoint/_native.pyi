@@ -165,14 +165,16 @@ def canary_secret(kek_uri: str) -> SecretKey:
 def secrets_equal(left: SecretKey, right: SecretKey) -> bool:
     """Constant time."""
 
-ManifestFields = tuple[Any, Any, Any, Any, Any, Any, Any]
-"""(v, id, ts, channel_versions, versions_seen, updated_channels, clear metadata), as LangGraph holds them."""
+ManifestFields = tuple[Any, ...]
+"""(v, id, ts, channel_versions, versions_seen, updated_channels, clear metadata), as LangGraph holds them; for an item of a store
+(clear fields,)."""
 
 ManifestChannels = Sequence[tuple[str, "Buffer | str | None"]]
-"""Each channel of `channel_values` with its envelope, or None where the value does not live in the checkpoint's row. Any order."""
+"""Each channel of `channel_values` with its envelope, or None where the value does not live in the checkpoint's row; each field of an
+item that is sealed by itself. Any order."""
 
 def manifest_payload(fields: ManifestFields, *, parent: str | None, exact: bool, channels: ManifestChannels, metadata: Buffer) -> bytes:
-    """The payload of a metadata envelope (SPEC section 7.2): manifest record and serialized metadata.
+    """The payload of a metadata envelope (SPEC section 7.2) or of an item's (7.3): manifest record and serialized metadata.
 
     Raises: `invalid_argument` (a value that deterministic CBOR does not take), `limit_exceeded`.
     """

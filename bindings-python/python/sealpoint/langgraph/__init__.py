@@ -1,4 +1,5 @@
-"""LangGraph state, sealed: `SealedSaver` around any checkpoint saver, or `SealedSerializer` where only a serializer can be passed."""
+"""LangGraph state, sealed: `SealedSaver` around any checkpoint saver, `SealedStore` around any store, `SealedCache` around any cache, or
+`SealedSerializer` where only a serializer can be passed."""
 
 from sealpoint.errors import MissingDependencyError
 
@@ -8,8 +9,20 @@ except ImportError as error:
     raise MissingDependencyError("missing_dependency", "LangGraph is not installed: pip install 'sealpoint[langgraph]'") from error
 
 from sealpoint.langgraph.backfill import BackfillReport, backfill
+from sealpoint.langgraph.cache import SealedCache
 from sealpoint.langgraph.saver import SealedSaver
 from sealpoint.langgraph.serializer import SealedSerializer
+from sealpoint.langgraph.store import SealedStore
 from sealpoint.tenants import fixed, from_config, tenant_scope
 
-__all__ = ["BackfillReport", "SealedSaver", "SealedSerializer", "backfill", "fixed", "from_config", "tenant_scope"]
+__all__ = [
+    "BackfillReport",
+    "SealedCache",
+    "SealedSaver",
+    "SealedSerializer",
+    "SealedStore",
+    "backfill",
+    "fixed",
+    "from_config",
+    "tenant_scope",
+]

@@ -26,6 +26,7 @@ from sealpoint.langgraph.layouts import layout_of
 from sealpoint.langgraph.metadata import split
 from sealpoint.langgraph.reuse import SealedValues
 from sealpoint.langgraph.sealer import Sealer
+from sealpoint.langgraph.setups import set_up
 from sealpoint.langgraph.steps import arun, run
 from sealpoint.migration import Migration, Window, check_mode
 from sealpoint.tenants import TenantSource, check_source, resolve_tenant, returned_config, tenant_key
@@ -94,17 +95,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
 
     def setup(self) -> Any:
         """Sets up the inner saver and the keyring. With an async inner saver this returns an awaitable, as that saver's own does."""
-        inner_setup = getattr(self._storage, "setup", None)
-        if inspect.iscoroutinefunction(inner_setup):
-            return self._asetup(inner_setup)
-        if inner_setup is not None:
-            inner_setup()
-        self._keyring.setup()
-        return None
-
-    async def _asetup(self, inner_setup: Any) -> None:
-        await inner_setup()
-        await self._keyring.asetup()
+        return set_up(self._storage, self._keyring)
 
     # -- what LangGraph asks of every saver
 

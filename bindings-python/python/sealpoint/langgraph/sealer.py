@@ -286,7 +286,7 @@ class Sealer:
             parent = found.parent_config["configurable"].get("checkpoint_id") if found.parent_config else None
             rest, sealed_parent = manifest_open(payload, _fields(checkpoint, clear), parent=parent, channels=channels)
         except SealpointError as error:
-            raise _where(error, "a checkpoint's manifest or metadata") from None
+            raise where(error, "a checkpoint's manifest or metadata") from None
         if linked and parent is None and sealed_parent is not None:
             raise AuthenticationError("authentication_failed", "a checkpoint's parent was removed: the history of its channels is cut")
         return {**clear, **self.serde.loads_typed((kind, rest))}
@@ -322,7 +322,7 @@ class Sealer:
                 if opened is None:
                     opened = yield Open(value, context)
             except SealpointError as error:
-                raise _where(error, f"channel {name!r}") from None
+                raise where(error, f"channel {name!r}") from None
             out[name] = loaded = loads(opened)
             if type(loaded) in REUSABLE and not self.layout.new_versions_only:
                 reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
@@ -359,7 +359,7 @@ class Sealer:
         try:
             opened = yield from self._open(_envelope(value), context)
         except SealpointError as error:
-            raise _where(error, what) from None
+            raise where(error, what) from None
         return self.serde.loads_typed(opened)
 
     def _open(self, sealed: bytes | str, context: Context) -> Steps[tuple[str, bytes]]:
@@ -416,7 +416,7 @@ def _envelope(value: Any, channel: str | None = None) -> bytes | str:
     raise PlaintextRefusedError("plaintext_refused", _UNSEALED.format(what))
 
 
-def _where(error: SealpointError, what: str) -> SealpointError:
+def where(error: SealpointError, what: str) -> SealpointError:
     """The same error, saying which value it was about."""
     remedy = _REMEDIES.get(error.code)
     told = remedy is None or "tenant" in str(error) or "key store" in str(error)

@@ -2,10 +2,11 @@
 loops do it, blocking or not."""
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore, Op
 
 from sealpoint import Keyring
 from sealpoint._native import Context
@@ -13,6 +14,13 @@ from sealpoint._native import Context
 T = TypeVar("T")
 Item = tuple[tuple[Any, ...], Any, str, bool, bool]
 """One value for `DekCache.seal_many`: pairs that extend its context, payload, content type, whether to pad, whether as text."""
+
+
+class Need(Protocol):
+    """What a generator yields: something that blocks, and its asynchronous twin."""
+
+    def now(self, keyring: Keyring, /) -> Any: ...
+    async def later(self, keyring: Keyring, /) -> Any: ...
 
 
 class Seal:
@@ -23,11 +31,11 @@ class Seal:
     def __init__(self, payload: Any, context: Context, content_type: str, pad: bool, text: bool) -> None:
         self.args, self.content_type, self.pad, self.text = (payload, context), content_type, pad, text
 
-    def now(self, keyring: Keyring) -> Any:
+    def now(self, keyring: Keyring, /) -> Any:
         seal = keyring.seal_text if self.text else keyring.seal
         return seal(*self.args, content_type=self.content_type, pad=self.pad)
 
-    async def later(self, keyring: Keyring) -> Any:
+    async def later(self, keyring: Keyring, /) -> Any:
         seal = keyring.aseal_text if self.text else keyring.aseal
         return await seal(*self.args, content_type=self.content_type, pad=self.pad)
 
@@ -40,10 +48,10 @@ class SealMany:
     def __init__(self, base: Context, items: Sequence[Item]) -> None:
         self.base, self.items = base, items
 
-    def now(self, keyring: Keyring) -> Any:
+    def now(self, keyring: Keyring, /) -> Any:
         return [one.now(keyring) for one in self._each()]
 
-    async def later(self, keyring: Keyring) -> Any:
+    async def later(self, keyring: Keyring, /) -> Any:
         return [await one.later(keyring) for one in self._each()]
 
     def _each(self) -> Iterator[Seal]:
@@ -60,10 +68,10 @@ class Open:
     def __init__(self, sealed: bytes | str, context: Context) -> None:
         self.args = (sealed, context)
 
-    def now(self, keyring: Keyring) -> Any:
+    def now(self, keyring: Keyring, /) -> Any:
         return keyring.open_typed(*self.args)
 
-    async def later(self, keyring: Keyring) -> Any:
+    async def later(self, keyring: Keyring, /) -> Any:
         return await keyring.aopen_typed(*self.args)
 
 
@@ -75,14 +83,29 @@ class Fetch:
     def __init__(self, saver: BaseCheckpointSaver[Any], config: RunnableConfig) -> None:
         self.saver, self.config = saver, config
 
-    def now(self, _keyring: Keyring) -> Any:
+    def now(self, _keyring: Keyring, /) -> Any:
         return self.saver.get_tuple(self.config)
 
-    async def later(self, _keyring: Keyring) -> Any:
+    async def later(self, _keyring: Keyring, /) -> Any:
         return await self.saver.aget_tuple(self.config)
 
 
-Steps = Generator[Seal | SealMany | Open | Fetch, Any, T]
+class Batch:
+    """Operations on the inner store."""
+
+    __slots__ = ("ops", "store")
+
+    def __init__(self, store: BaseStore, ops: Sequence[Op]) -> None:
+        self.store, self.ops = store, ops
+
+    def now(self, _keyring: Keyring, /) -> Any:
+        return self.store.batch(self.ops)
+
+    async def later(self, _keyring: Keyring, /) -> Any:
+        return await self.store.abatch(self.ops)
+
+
+Steps = Generator[Need, Any, T]
 
 
 def run(steps: Steps[T], keyring: Keyring) -> T:
