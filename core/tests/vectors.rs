@@ -10,6 +10,8 @@
 )]
 
 mod common;
+#[path = "vectors/items.rs"]
+mod items;
 #[path = "vectors/records.rs"]
 mod records;
 
@@ -18,7 +20,9 @@ use std::fs;
 
 use common::{Backend, array_at, hex, hex_at, purpose, root, secret, sha256, str_at, unhex};
 use sealpoint_core::envelope::{Envelope, Kind};
-use sealpoint_core::{Context, Dek, DekRecord, Error, ErrorCode, Kek, Padding, Result, canary_context, canary_secret, hazmat, text, wrap_context};
+use sealpoint_core::{
+    Context, Dek, DekRecord, Error, ErrorCode, Kek, Padding, Result, Value, canary_context, canary_secret, hazmat, text, wrap_context,
+};
 use serde_json::Value as Json;
 
 /// What a vector came to.
@@ -104,6 +108,7 @@ fn run<A: Backend>(vectors: &Vectors, file: &str, vector: &Json) -> Outcome {
         "stored-key" => stored_key::<A>(vector).into(),
         "cbor" => records::cbor(vector),
         "manifest" => records::manifest_vector(vector).into(),
+        "store" => items::item::<A>(vector).into(),
         other => panic!("tests/vectors/{other}.json is a file that this test does not know"),
     }
 }
@@ -165,11 +170,22 @@ fn derive(vector: &Json) -> Outcome {
             let context = Context::from_canonical(&hex_at(vector, "canonical")).unwrap();
             hazmat::context_hash(&array_at(vector, "header"), &context).to_vec()
         }
+        "cache-namespace" => cache_namespace(vector),
         "stream-keys" => hazmat::stream_keys(&array_at(vector, "input_key"), &array_at(vector, "salt"), &hex_at(vector, "ctx")).unwrap().to_vec(),
         _ => unknown(vector),
     };
     assert_eq!(hex(&output), str_at(vector, "output"), "{}", vector["id"]);
     Ok(()).into()
+}
+
+/// SPEC section 7.4. The core's own netstrings, by way of a context.
+fn cache_namespace(vector: &Json) -> Vec<u8> {
+    let tenant = str_at(vector, "tenant");
+    let labels: Vec<&str> = std::iter::once(tenant).chain(vector["ns"].as_array().unwrap().iter().map(|label| label.as_str().unwrap())).collect();
+    let pairs = [("tenant", Value::Text(tenant)), ("purpose", Value::Text("langgraph.cache")), ("ns", Value::List(&labels))];
+    let context = Context::new(&pairs).unwrap();
+    let (_, netstrings) = context.iter().find(|(key, _)| *key == "ns").unwrap();
+    unhex(&sha256(&[&b"sealpoint/v1/cache-namespace\0"[..], netstrings.as_bytes()].concat()))
 }
 
 fn padding(vector: &Json) -> Outcome {

@@ -92,14 +92,19 @@ def open_body(input_key: bytes, data: bytes, canonical: bytes) -> bytes:
     return bytes(out)
 
 
-def open_(key: DataKey, canonical: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """SPEC section 8: content type and payload of a data envelope."""
+def check_form(data: bytes) -> None:
+    """SPEC section 8, steps 1 to 6, of a data envelope."""
     check_header(data, KIND_DATA, (padding.PLAIN, padding.PADDED))
     body_len = len(data) - BODY_AT
     if body_len < TAG_LEN or body_len % (CHUNK_LEN + TAG_LEN) < TAG_LEN:
         raise SealpointError("malformed", "no valid chunking")
     if body_len > MAX_INNER_LEN + (MAX_INNER_LEN // CHUNK_LEN + 1) * TAG_LEN:
         raise SealpointError("limit_exceeded", "envelope too long")
+
+
+def open_(key: DataKey, canonical: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """SPEC section 8: content type and payload of a data envelope."""
+    check_form(data)
     if data[5:HEADER_LEN] != key.key_id:
         raise SealpointError("key_not_found")
     content_type, payload = padding.parse_inner(open_body(key.body_key(), data, canonical), data[4])

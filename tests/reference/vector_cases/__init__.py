@@ -1,6 +1,6 @@
 """The vectors as code: each module builds the files of one part of the SPEC."""
 
-from . import cbor_cases, context_cases, derive_cases, envelope_cases, manifest_cases, text_cases, wrap_cases
+from . import cbor_cases, context_cases, derive_cases, envelope_cases, manifest_cases, store_cases, text_cases, wrap_cases
 from .build import File
 
 
@@ -17,4 +17,5 @@ def build_all() -> list[File]:
         wrap_cases.build_stored(),
         cbor_cases.build(),
         manifest_cases.build(),
+        store_cases.build(),
     ]

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from sealpoint_ref import cbor, context, derive, envelope, manifest, padding, text, wrap
+from sealpoint_ref import cbor, context, derive, envelope, manifest, padding, store, text, wrap
 from sealpoint_ref.errors import SealpointError
 
 from . import jsonform as jf
@@ -104,11 +104,28 @@ class Checker:
                 got = derive.canary(vector["kek_uri"])
             case "context-hash":
                 got = derive.context_hash(hexes["header"], hexes["canonical"])
+            case "cache-namespace":
+                got = store.cache_namespace(vector["tenant"], vector["ns"])
             case "stream-keys":
                 got = b"".join(derive.stream_keys(hexes["input_key"], hexes["salt"], hexes["ctx"]))
             case op:
                 raise Mismatch(f"no such op: {op}")
         same("output", got.hex(), vector["output"])
+
+    def run_store(self, vector: Json) -> None:
+        """store.json."""
+        key, at = self.key(vector), store.Position(vector["tenant"], vector["ns"], vector["item"])
+        if vector["op"] == "seal-open":
+            fields = {
+                name: store.seal_text(key, at.field(name), payload.encode(), bytes.fromhex(vector["salts"][name]))
+                for name, payload in vector["apart"].items()
+            }
+            whole = store.payload(vector["clear"], fields, vector["rest"].encode())
+            sealed = store.seal_text(key, at.item(), whole, bytes.fromhex(vector["salt"]))
+            same("stored", {**vector["clear"], **fields, "sealpoint": sealed}, vector["stored"])
+        value = store.open_(key, at, vector["stored"])
+        if vector["expect"] == "ok":
+            same("value", value, vector["value"])
 
     def run_padding(self, vector: Json) -> None:
         """padding.json."""

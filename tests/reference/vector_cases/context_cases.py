@@ -43,6 +43,12 @@ def _shapes(file: File) -> None:
     _ok(file, "two-pairs", BASE)
     _ok(file, "note", NOTE)
     _ok(file, "langgraph-channel", CHANNEL)
+    store = text_pairs(tenant="acme", key="prefs")
+    namespace = ["ns", {"list": ["users", "u-1"]}]
+    _ok(file, "langgraph-store", [*store, namespace, ["purpose", {"text": "langgraph.store"}]])
+    field = text_pairs(purpose="langgraph.store.field", path="/a~1b")
+    _ok(file, "langgraph-store-field", [*store, namespace, *field])
+    _ok(file, "langgraph-cache", [*store, namespace, ["purpose", {"text": "langgraph.cache"}]])
     _ok(file, "sorted-on-encode", list(reversed(CHANNEL)), "The order of the pairs does not matter.")
     order = [[key, {"text": key}] for key in ("a_b", "ab", "a.b", "a0", "a-b", "a", "aa")]
     _ok(file, "bytewise-order", [*BASE, *order], "'-' < '.' < digits < '_' < letters; a prefix sorts first.")

@@ -1,6 +1,6 @@
 """derive.json and padding.json: SPEC sections 2, 4, 4.1 and 6.2."""
 
-from sealpoint_ref import derive, envelope, padding
+from sealpoint_ref import derive, envelope, padding, store
 
 from .build import CHANNEL, KEK, KEK_ID, NOTE, OTHER_KEK, File, Json, canonical, data_key, derived
 
@@ -66,6 +66,16 @@ def build() -> File:
     output = b"".join(derive.stream_keys(key, salt, ctx))
     fields = {"input_key": key.hex(), "salt": salt.hex(), "ctx": ctx.hex()}
     add("stream-keys", "stream-keys", output, fields, "K, base_nonce and commitment, one after another.")
+    for name, tenant, ns in (
+        ("typical", "acme", ["__pregel_ns_writes", "app.node", "node"]),
+        ("tenant-other", "umbrella", ["__pregel_ns_writes", "app.node", "node"]),
+        ("empty", "acme", []),
+        ("joined", "acme", ["a,b"]),
+        ("split", "acme", ["a", "b"]),
+        ("tenant-as-label", "acme,1:a", []),
+        ("utf8", "caf\u00e9", ["\U0001f512"]),
+    ):
+        add(f"cache-namespace-{name}", "cache-namespace", store.cache_namespace(tenant, ns), {"tenant": tenant, "ns": ns})
     return file
 
 

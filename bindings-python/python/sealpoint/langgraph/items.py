@@ -120,10 +120,15 @@ def dumped(value: object) -> bytes:
 def loaded(payload: bytes) -> Any:
     """The value of authenticated JSON. Raises: `malformed`."""
     try:
-        return json.loads(payload.decode())
+        return json.loads(payload.decode(), parse_constant=_no_json)
     except (ValueError, RecursionError):
         pass
     raise MalformedError("malformed", "what was sealed here is not JSON")
+
+
+def _no_json(name: str) -> None:
+    """NaN and Infinity, which Python's parser takes."""
+    raise ValueError(name)
 
 
 def refuse_foreign(value: object) -> None:
