@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `backends` and `graphs`, in any import mode
 
 from backends import BACKENDS, Backend, Home
+from store_backends import STORE_BACKENDS, StoreBackend
 
 from sealpoint import Keyring
 
@@ -42,3 +43,11 @@ def make_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mak
 @pytest.fixture(params=BACKENDS, ids=lambda cls: cls.__name__)
 def backend(request: pytest.FixtureRequest, make_backend: MakeBackend) -> Backend:
     return make_backend(request.param)
+
+
+@pytest.fixture(params=STORE_BACKENDS, ids=lambda cls: cls.__name__)
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreBackend]:
+    dsn = request.getfixturevalue("postgres") if "Postgres" in request.param.__name__ else None
+    backend: StoreBackend = request.param(tmp_path / "store.db", dsn)
+    yield backend
+    backend.close()
