@@ -101,7 +101,7 @@ class SealedCache(BaseCache[ValueT], Generic[ValueT]):
         if namespaces is None:
             return None
         tenant = self._tenant()
-        return [_namespace(tenant, namespace) for namespace in namespaces]
+        return [inner_namespace(tenant, namespace) for namespace in namespaces]
 
     def _seal(self, tenant: str, pairs: Mapping[FullKey, tuple[ValueT, int | None]]) -> Steps[dict[FullKey, tuple[bytes, int | None]]]:
         sealed: dict[FullKey, tuple[bytes, int | None]] = {}
@@ -111,7 +111,7 @@ class SealedCache(BaseCache[ValueT], Generic[ValueT]):
             envelope: Any = self._keyring._cache.seal(*args)
             if envelope is None:
                 envelope = yield Seal(*args)
-            sealed[_namespace(tenant, namespace), key] = (envelope, ttl)
+            sealed[inner_namespace(tenant, namespace), key] = (envelope, ttl)
         return sealed
 
     def _open(self, tenant: str, inward: Mapping[FullKey, FullKey], found: Mapping[FullKey, Any]) -> Steps[dict[FullKey, ValueT]]:
@@ -148,10 +148,10 @@ class _Envelopes(SerializerProtocol):
 
 def _inward(tenant: str, keys: Iterable[FullKey]) -> dict[FullKey, FullKey]:
     """What the inner cache calls each key."""
-    return {(_namespace(tenant, namespace), key): (namespace, key) for namespace, key in keys}
+    return {(inner_namespace(tenant, namespace), key): (namespace, key) for namespace, key in keys}
 
 
-def _namespace(tenant: str, namespace: Namespace) -> Namespace:
+def inner_namespace(tenant: str, namespace: Namespace) -> Namespace:
     """SPEC section 7.4."""
     labels = Context(tenant=tenant, purpose="langgraph.cache", ns=[tenant, *namespace]).pairs()["ns"]
     return (hashlib.sha256(b"sealpoint/v1/cache-namespace\0" + labels.encode()).hexdigest(),)
