@@ -49,6 +49,19 @@ def test_the_readmes_other_examples_run(names: dict[str, Any]) -> None:
             exec(block, names)  # noqa: S102
 
 
+def test_the_guides_stores_and_caches_run(names: dict[str, Any]) -> None:
+    from sealpoint import Keyring
+
+    section = (ROOT / "docs" / "GUIDE.md").read_text().split("## Stores and caches\n")[1].split("\n## ")[0]
+    with Keyring.connect("memory:", kek="env:SEALPOINT_KEK") as keyring:
+        names["keyring"] = keyring
+        names["embed_texts"] = lambda texts: [[len(text), text.count("n"), 1] for text in texts]
+        assert len(python_blocks(section)) == 3
+        for block in python_blocks(section):
+            exec(block, names)  # noqa: S102
+    assert [item.value["text"] for item in names["found"]] == ["no nuts"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
