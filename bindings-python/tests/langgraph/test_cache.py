@@ -1,5 +1,6 @@
 """SealedCache over LangGraph's caches: the same results, sealed, each tenant for itself, and refused when somebody edits the rows."""
 
+import asyncio
 import logging
 import sqlite3
 from contextlib import closing
@@ -178,6 +179,21 @@ def test_an_unknown_key_or_an_outage_is_no_miss(inner: BaseCache[Any], kms: Fake
         ring._cache.clear()
         kms.fail("kms_unavailable")
         refused(lambda: SealedCache(inner, ring, tenant=fixed("acme")).get([KEY]), "kms_unavailable")
+
+
+async def test_a_cold_key_does_not_block_the_loop(inner: BaseCache[Any], kms: FakeKms) -> None:
+    with ready("memory:", kms) as ring:
+        cache = SealedCache(inner, ring, tenant=fixed("acme"))
+        await cache.aset({KEY: (VALUE, None)})
+        for call in (lambda: cache.aset({KEY: (VALUE, None)}), lambda: cache.aget([KEY])):
+            ring._cache.clear()
+            entered, proceed = kms.hold_up()
+            task = asyncio.create_task(call())
+            while not entered.is_set():  # the loop runs: the key is being unwrapped in another thread
+                await asyncio.sleep(0)
+            assert not task.done()
+            proceed.set()
+            await task
 
 
 def test_the_inner_cache_is_left_as_it_was(path: Path, keyring: Keyring) -> None:

@@ -58,14 +58,14 @@ class ItemSealer:
         """The value of an item that was found at this namespace and key. Raises: SPEC sections 7.3 and 8."""
         sealed = stored.get(SEALED_KEY) if isinstance(stored, dict) else None
         if not isinstance(sealed, str) or not is_sealed(sealed):
-            return self._unsealed()
+            return self._unsealed(stored)
         try:
             return (yield from self._open(tenant, namespace, key, cast(dict[str, Any], stored), sealed))
         except SealpointError as error:
             raise where(error, "an item of the store") from None
 
-    def _unsealed(self) -> NoReturn:
-        """What is not sealed ends here."""
+    def _unsealed(self, _stored: object) -> NoReturn:
+        """Every item that is not sealed ends here, and nowhere else."""
         raise PlaintextRefusedError(
             "plaintext_refused", "an item of the store is not sealed: it was stored without SealedStore, or was replaced"
         )
