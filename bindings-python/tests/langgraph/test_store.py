@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from langgraph.store.base import BaseStore, GetOp, InvalidNamespaceError, ListNamespacesOp, PutOp, SearchOp
+from langgraph.store.base.batch import AsyncBatchedBaseStore
 from langgraph.store.memory import InMemoryStore
 from langgraph.store.sqlite import AsyncSqliteStore, SqliteStore
 from store_backends import Memory, StoreBackend
@@ -454,6 +455,30 @@ async def test_a_cold_key_does_not_block_the_loop(kms: FakeKms) -> None:
             proceed.set()
             await task
     ring.close()
+
+
+class Batched(AsyncBatchedBaseStore):
+    """A store around SealedStore: the wrong way round."""
+
+    def __init__(self, store: SealedStore) -> None:
+        super().__init__()
+        self.store = store
+
+    async def abatch(self, ops: Any) -> Any:
+        return await self.store.abatch(ops)
+
+
+async def test_behind_a_background_task_it_refuses_to_guess(keyring: Keyring) -> None:
+    inner = InMemoryStore()
+    with tenant_scope("acme"):
+        outer = Batched(SealedStore(inner, keyring, tenant=from_config("workspace_id")))  # its task has this scope for good
+    with tenant_scope("globex"), pytest.raises(SealpointError) as caught:
+        await outer.aput(NS, "k", {"a": 1})
+    assert caught.value.code == "invalid_argument"
+    assert inner.search(()) == []
+    outer = Batched(SealedStore(inner, keyring, tenant=fixed("acme")))
+    await outer.aput(NS, "k", {"a": 1})
+    assert (await outer.aget(NS, "k")).value == {"a": 1}  # type: ignore[union-attr]
 
 
 def test_the_error_of_an_item_names_no_value(keyring: Keyring) -> None:

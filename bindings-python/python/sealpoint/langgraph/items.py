@@ -39,16 +39,12 @@ class ItemSealer:
             else:
                 rest[name] = field
         remaining = dumped(rest)
-        at, at_field = _position(tenant, namespace, key)
-        items: list[Item] = [(("path", _pointer(name)), payload, _TYPE, True, True) for name, payload in apart.items()]
-        envelopes = self.keyring._cache.seal_many(at_field, items) if items else []
-        if envelopes is None:
-            envelopes = yield SealMany(at_field, items)
-        fields = dict(zip(apart, envelopes, strict=True))
+        fields = (yield from self._seal_apart(_position("langgraph.store.field", tenant, namespace, key), apart)) if apart else {}
         try:
             payload = manifest_payload((clear,), parent=None, exact=True, channels=list(fields.items()), metadata=remaining)
         except SealpointError as error:
             raise where(error, "the clear fields of an item") from None
+        at = _position("langgraph.store", tenant, namespace, key)
         text = self.keyring._cache.seal(payload, at, _TYPE, True, True)
         if text is None:
             text = yield Seal(payload, at, _TYPE, True, True)
@@ -70,9 +66,15 @@ class ItemSealer:
             "plaintext_refused", "an item of the store is not sealed: it was stored without SealedStore, or was replaced"
         )
 
+    def _seal_apart(self, at: Context, apart: Mapping[str, bytes]) -> Steps[dict[str, str]]:
+        items: list[Item] = [(("path", _pointer(name)), payload, _TYPE, True, True) for name, payload in apart.items()]
+        envelopes: list[Any] | None = self.keyring._cache.seal_many(at, items)
+        if envelopes is None:
+            envelopes = yield SealMany(at, items)
+        return dict(zip(apart, envelopes, strict=True))
+
     def _open(self, tenant: str, namespace: tuple[str, ...], key: str, stored: dict[str, Any], sealed: str) -> Steps[dict[str, Any]]:
-        at, at_field = _position(tenant, namespace, key)
-        payload = yield from self._payload(sealed, at)
+        payload = yield from self._payload(sealed, _position("langgraph.store", tenant, namespace, key))
         clear: dict[str, Any] = {}
         apart: dict[str, str] = {}
         for name, field in stored.items():
@@ -91,8 +93,10 @@ class ItemSealer:
         if not isinstance(rest, dict) or not rest.keys().isdisjoint(stored.keys() - {SEALED_KEY}):
             raise MalformedError("malformed", "the sealed fields are not those of an item")
         value = copy.deepcopy(clear)  # a store in memory gives its own object: the caller's changes must not reach it
-        for name, envelope in apart.items():
-            value[name] = loaded((yield from self._payload(envelope, at_field.extend(path=_pointer(name)))))
+        if apart:
+            at = _position("langgraph.store.field", tenant, namespace, key)
+            for name, envelope in apart.items():
+                value[name] = loaded((yield from self._payload(envelope, at.extend(path=_pointer(name)))))
         return {**value, **rest}
 
     def _payload(self, sealed: str, at: Context) -> Steps[bytes]:
@@ -173,13 +177,9 @@ def _has_large_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and abs(value) > _EXACT
 
 
-def _position(tenant: str, namespace: tuple[str, ...], key: str) -> tuple[Context, Context]:
-    """The contexts of an item and of its fields, to be extended with their path."""
-    ns = list(namespace)
-    return (
-        Context(tenant=tenant, purpose="langgraph.store", ns=ns, key=key),
-        Context(tenant=tenant, purpose="langgraph.store.field", ns=ns, key=key),
-    )
+def _position(purpose: str, tenant: str, namespace: tuple[str, ...], key: str) -> Context:
+    """SPEC section 3.2; that of a field is to be extended with its path."""
+    return Context(tenant=tenant, purpose=purpose, ns=list(namespace), key=key)
 
 
 def _pointer(name: str) -> str:

@@ -1,5 +1,6 @@
 """SealedStore: any LangGraph store, with the values of its items sealed."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, cast
@@ -20,6 +21,7 @@ from langgraph.store.base import (
     tokenize_path,
     validate_op_namespace,
 )
+from langgraph.store.base import batch as batched
 
 from sealpoint import Keyring, is_sealed
 from sealpoint.errors import AuthenticationError, InvalidArgumentError
@@ -30,8 +32,9 @@ from sealpoint.langgraph.items import ItemSealer
 from sealpoint.langgraph.metadata import SEALED_KEY
 from sealpoint.langgraph.setups import set_up
 from sealpoint.langgraph.steps import Batch, Steps, arun, run
-from sealpoint.tenants import TenantSource, check_source, resolve_tenant
+from sealpoint.tenants import Fixed, TenantSource, check_source, resolve_tenant
 
+_BACKGROUND = batched._run.__code__
 _FIRST_PAGE = 64
 _TTL_METHODS = frozenset({"sweep_ttl", "start_ttl_sweeper", "stop_ttl_sweeper"})
 
@@ -112,6 +115,12 @@ class SealedStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         ops = list(ops)
+        if _in_background() and not isinstance(self._source, Fixed):
+            raise InvalidArgumentError(
+                "invalid_argument",
+                "SealedStore was called from the background task of a store around it, which works in the context of whoever came first, "
+                "and would mix tenants: wrap that store with SealedStore instead",
+            )
         return await arun(self._batch(self._tenant(ops), ops), self._keyring)
 
     # -- what is the inner store's own
@@ -257,6 +266,12 @@ class SealedStore(BaseStore):
         if not self._indexed or embeddings is None:
             raise InvalidArgumentError("invalid_argument", "embed= needs an inner store with an index: make it with index={…}")
         return Embedder(embeddings)
+
+
+def _in_background() -> bool:
+    """Whether this task is the one in which an `AsyncBatchedBaseStore` does everybody's operations."""
+    task = asyncio.current_task()
+    return task is not None and getattr(task.get_coro(), "cr_code", None) is _BACKGROUND
 
 
 def _names(what: str, names: object) -> tuple[str, ...]:
