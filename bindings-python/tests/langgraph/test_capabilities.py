@@ -11,15 +11,38 @@ from backends import Backend, Sqlite
 from graphs import CHAT_INPUT, chat, delta
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.mongodb import MongoDBSaver
+from langgraph.checkpoint.postgres import PostgresSaver, ShallowPostgresSaver
+from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.postgres.shallow import AsyncShallowPostgresSaver
+from langgraph.checkpoint.redis import RedisSaver, ShallowRedisSaver
+from langgraph.checkpoint.redis.aio import AsyncRedisSaver
+from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from unseen import UnseenSaver
 
 from sealpoint import Keyring
 from sealpoint.errors import AuthenticationError, SealpointError, TenantRequiredError
 from sealpoint.langgraph import SealedSaver, fixed, from_config, tenant_scope
-from sealpoint.langgraph.layouts import layout_of
+from sealpoint.langgraph.layouts import Layout, layout_of
 
+SAVERS = (
+    InMemorySaver,
+    SqliteSaver,
+    AsyncSqliteSaver,
+    PostgresSaver,
+    AsyncPostgresSaver,
+    ShallowPostgresSaver,
+    AsyncShallowPostgresSaver,
+    RedisSaver,
+    AsyncRedisSaver,
+    ShallowRedisSaver,
+    AsyncShallowRedisSaver,
+    MongoDBSaver,
+    UnseenSaver,
+)
 OPTIONAL = ("delete_thread", "delete_for_runs", "copy_thread", "prune")
 
 
@@ -39,7 +62,7 @@ class Pruning(InMemorySaver):
         self.deleted = run_ids
 
 
-@pytest.mark.parametrize("inner", [InMemorySaver, SqliteSaver, AsyncSqliteSaver, Copying, Pruning], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("inner", [*SAVERS, Copying, Pruning], ids=lambda cls: cls.__name__)
 def test_optional_methods_are_those_of_the_inner_class(inner: Any, keyring: Keyring) -> None:
     wrapper = type(SealedSaver.__new__(SealedSaver, object.__new__(inner)))
     assert issubclass(wrapper, SealedSaver)
@@ -70,6 +93,7 @@ def test_layouts_follow_the_class_tree() -> None:
     assert layout_of(SqliteSaver).exact
     assert layout_of(AsyncSqliteSaver).exact
     assert not layout_of(BaseCheckpointSaver).exact
+    assert {saver for saver in SAVERS if layout_of(saver) == Layout()} == {UnseenSaver}, "a class that moved is not found any more"
 
 
 def test_put_writes_names_its_task_path(keyring: Keyring) -> None:
