@@ -10,11 +10,12 @@ from backends import AsyncPostgres, AsyncShallowRedis, Backend, Postgres, Redis,
 from graphs import CHAT_INPUT, chat, delta
 from langgraph.constants import TASKS
 from psycopg.rows import dict_row
-from test_attacks import NEW, OLD, checkpoint, config
+from test_attacks import NEW, OLD, checkpoint, config, refused
 from test_listing import rows, shown
 
 from sealpoint import Keyring
 from sealpoint.langgraph import SealedSaver, fixed, tenant_scope
+from sealpoint.langgraph.layouts import Layout
 
 HERE = config("acme", "t1")
 METADATA = {"source": "loop", "step": 1, "parents": {}}
@@ -54,6 +55,35 @@ def test_postgres_keeps_primitives_that_do_not_change(value: Any, make_backend: 
             assert found["role"] == value
             assert type(found["role"]) is type(value)
             assert found["note"] == ["n"]
+
+
+def test_a_wrong_layout_is_refused_not_short_of_a_channel(make_backend: Any, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A saver that keeps primitives inline, and that no layout names: an unchanged one has no row for its bytes."""
+    monkeypatch.setattr("sealpoint.langgraph.saver.layout_of", lambda _: Layout())
+    with opened(make_backend(Postgres), keyring) as saver:
+        first = checkpoint(OLD, "admin", "1")
+        saver.put(HERE, first, METADATA, first["channel_versions"])
+        assert saver.get_tuple(HERE).checkpoint["channel_values"] == first["channel_values"]
+        saver.put(
+            config("acme", "t1", "", OLD),
+            {**first, "id": NEW, "channel_versions": {**first["channel_versions"], "role": "2"}},
+            METADATA,
+            {},
+        )
+        assert refused(lambda: saver.get_tuple(HERE)) == "authentication_failed"
+
+
+@pytest.mark.parametrize("kind", [Postgres, ShallowPostgres], ids=lambda cls: cls.__name__)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_not_new_is_not_missed(kind: type[Backend], make_backend: Any, keyring: Keyring) -> None:
+    """On a thread's first checkpoint Postgres drops values that are not in `new_versions`: a manifest must not list them."""
+    values = []
+    for wrap in (lambda inner: inner, lambda inner: SealedSaver(inner, keyring, tenant=fixed("acme"))):
+        with make_backend(kind).opened(wrap) as saver:
+            saver.put(HERE, checkpoint(OLD, "admin", "1"), METADATA, {"role": "1"})
+            values.append(saver.get_tuple(HERE).checkpoint["channel_values"])
+    assert "note" not in values[0]
+    assert values[1] == values[0]
 
 
 def test_postgres_stores_primitives_in_the_row_only(make_backend: Any, keyring: Keyring) -> None:
