@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import ormsgpack
 import psycopg
 import pytest
-from backends import AsyncPostgres, AsyncShallowRedis, Backend, Postgres, Redis, ShallowPostgres, ShallowRedis
+import redis
+from backends import AsyncPostgres, AsyncShallowRedis, Backend, FakeMongo, Postgres, Redis, ShallowPostgres, ShallowRedis
 from graphs import CHAT_INPUT, chat, delta
 from langgraph.constants import TASKS
 from psycopg.rows import dict_row
@@ -84,6 +86,43 @@ def test_what_is_not_new_is_not_missed(kind: type[Backend], make_backend: Any, k
             values.append(saver.get_tuple(HERE).checkpoint["channel_values"])
     assert "note" not in values[0]
     assert values[1] == values[0]
+
+
+def swapped_in_postgres(backend: Backend) -> None:
+    other = "(SELECT checkpoint->'channel_values'->'role' FROM checkpoints WHERE checkpoint_id = %s)"
+    change = f"UPDATE checkpoints SET checkpoint = jsonb_set(checkpoint, '{{channel_values,role}}', {other}) WHERE checkpoint_id = %s"
+    with psycopg.connect(backend.place, autocommit=True) as sql:
+        sql.execute(change, (OLD, NEW))  # type: ignore[call-overload]
+
+
+def swapped_in_redis(backend: Backend) -> None:
+    client = redis.Redis.from_url(backend.place, decode_responses=True)
+    other: Any = client.json().get(f"checkpoint:t1:__empty__:{OLD}")
+    client.json().set(f"checkpoint:t1:__empty__:{NEW}", "$.checkpoint.channel_values.role", other["checkpoint"]["channel_values"]["role"])
+
+
+def swapped_in_mongo(backend: Backend) -> None:
+    assert isinstance(backend, FakeMongo)
+    rows = backend.client["checkpointing_db"]["checkpoints"]
+    old, new = (ormsgpack.unpackb(rows.find_one({"checkpoint_id": at})["checkpoint"]) for at in (OLD, NEW))
+    new["channel_values"]["role"] = old["channel_values"]["role"]
+    rows.update_one({"checkpoint_id": NEW}, {"$set": {"checkpoint": ormsgpack.packb(new)}})
+
+
+SWAPS: dict[type[Backend], Any] = {Postgres: swapped_in_postgres, Redis: swapped_in_redis, FakeMongo: swapped_in_mongo}
+
+
+@pytest.mark.parametrize(("kind", "swap"), SWAPS.items(), ids=lambda value: value.__name__)
+def test_a_value_of_a_fork_with_the_same_version(kind: type[Backend], swap: Any, make_backend: Any, keyring: Keyring) -> None:
+    """It opens, for it is of that channel and version: where values lie in the row, the manifest says which one was put with it."""
+    backend = make_backend(kind)
+    with opened(backend, keyring) as saver:
+        for at, role in ((OLD, "admin"), (NEW, "guest")):
+            found = checkpoint(at, role, "1")
+            saver.put(HERE, found, METADATA, found["channel_versions"])
+        assert saver.get_tuple(HERE).checkpoint["channel_values"]["role"] == "guest"
+        swap(backend)
+        assert refused(lambda: saver.get_tuple(HERE)) == "authentication_failed"
 
 
 def test_postgres_stores_primitives_in_the_row_only(make_backend: Any, keyring: Keyring) -> None:
