@@ -1,7 +1,4 @@
-"""The `sealpoint` command.
-
-Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong.
-"""
+"""`sealpoint keygen`."""
 
 from __future__ import annotations
 
@@ -9,39 +6,15 @@ import argparse
 import base64
 import os
 import sys
-from collections.abc import Sequence
 
-from . import __version__
-from ._native import SecretKey
-from .errors import InvalidArgumentError, SealpointError
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; a wrong command line raises `SystemExit(2)`."""
-    arguments = _parser().parse_args(argv)
-    try:
-        if arguments.command == "version":
-            print(__version__)
-        elif arguments.file is None:
-            _print_kek()
-        else:
-            _write_kek(arguments.file)
-    except SealpointError as error:
-        print(f"sealpoint: {error}", file=sys.stderr)
-        return 1
-    return 0
+from .._native import SecretKey
+from ..errors import InvalidArgumentError
+from . import Commands
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="sealpoint",
-        description="Keys for sealpoint: envelope encryption of LangGraph state.",
-        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    keygen = commands.add_parser(
+def add(commands: Commands) -> None:
+    """Adds the command to the parser."""
+    parser = commands.add_parser(
         "keygen",
         help="make a key encryption key (KEK)",
         description="Makes a KEK: 32 random bytes as base64, 44 characters. Whoever has it can open everything; without it, nothing opens.",
@@ -49,13 +22,20 @@ def _parser() -> argparse.ArgumentParser:
         'or  sealpoint keygen --file kek.b64  and kek="file:kek.b64".',
         allow_abbrev=False,
     )
-    keygen.add_argument(
+    parser.add_argument(
         "--file",
         metavar="PATH",
         help="write it to a new file that only its owner can read (mode 600), and print nothing",
     )
-    commands.add_parser("version", help="print the version", description="Prints the version.", allow_abbrev=False)
-    return parser
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.file is None:
+        _print_kek()
+    else:
+        _write_kek(arguments.file)
+    return 0
 
 
 def _print_kek() -> None:
@@ -90,7 +70,3 @@ def _new_kek() -> str:
         return base64.b64encode(secret).decode()
     finally:
         secret[:] = bytes(len(secret))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The `sealpoint` command: a module for each subcommand, with `add` (its part of the parser) and `run`.
+
+Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong. `scan` also has 3: unsealed data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from .. import __version__
+from ..errors import SealpointError
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; a wrong command line raises `SystemExit(2)`."""
+    arguments = _parser().parse_args(argv)
+    run: Callable[[argparse.Namespace], int] = arguments.run
+    try:
+        return run(arguments)
+    except SealpointError as error:
+        print(f"sealpoint: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import keygen, scan
+
+    parser = argparse.ArgumentParser(
+        prog="sealpoint",
+        description="Keys for sealpoint, envelope encryption of LangGraph state, and proof of what is sealed.",
+        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong, 3 scan found data that is not sealed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    keygen.add(commands)
+    scan.add(commands)
+    version = commands.add_parser("version", help="print the version", description="Prints the version.", allow_abbrev=False)
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(__version__)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
