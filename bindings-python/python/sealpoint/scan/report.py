@@ -121,11 +121,11 @@ class Report:
     def to_text(self) -> str:
         """A table for a person; the last line is the summary."""
         lines = [f"Scan of {self.source}", ""]
-        rows = [("table", "column", "what", "values", "bytes", "why")]
+        rows = [("table", "what", "values", "bytes", "columns: why")]
         findings = _merged(self.findings)
-        rows += [(f.table, f.column, _LABELS[f.verdict], f"{f.values:,}", f"{f.bytes:,}", f.reason) for f in findings]
+        rows += [(f.table, _LABELS[f.verdict], f"{f.values:,}", f"{f.bytes:,}", f"{f.column}: {f.reason}".lstrip(": ")) for f in findings]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        numbers = (3, 4)
+        numbers = (2, 3)
         for row, finding in zip(rows, (None, *findings), strict=True):
             cells = [cell.rjust(w) if n in numbers else cell.ljust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))]
             lines.append("  ".join(cells).rstrip())
