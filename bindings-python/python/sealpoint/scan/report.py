@@ -143,7 +143,7 @@ class Report:
     def summary(self) -> str:
         """One line, the verdict first."""
         bad = [
-            f"{sum(finding.values for finding in found):,} {what}"
+            f"{sum(finding.values or 1 for finding in found):,} {what}"
             for found, what in ((self.unsealed, "unsealed values"), (self.corrupt, "corrupt or unreadable"))
             if found
         ]
@@ -151,6 +151,8 @@ class Report:
             bad.append(f"words found in {len(self.hits):,} places")
         if self.strict and self.unknown:
             bad.append(f"{len(self.unknown):,} unknown tables")
+        if not self.findings:
+            return f"NOT SEALED: {', '.join(bad)}" if bad else f"OK: none of {self.words or 0:,} words was found; nothing else was judged"
         sealed = f"{sum(finding.values for finding in self.sealed):,} sealed values"
         return f"NOT SEALED: {', '.join(bad)}; {sealed}" if bad else f"OK: {sealed}, no unsealed data"
 

@@ -59,7 +59,7 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
     "writes": {**_WRITE, "value": serialized},
     "checkpoint_migrations": _MIGRATIONS,
     "store": {**_ITEM, "value": item},
-    "store_vectors": {**_ITEM, "field_name": NAMES, "embedding": vector, "text_content": vector},
+    "store_vectors": {**_ITEM, "field_name": NAMES, "field_path": NAMES, "embedding": vector, "text_content": vector},
     "store_migrations": _MIGRATIONS,
     "vector_migrations": _MIGRATIONS,
     "cache": {"ns": LOOKED_UP, "key": LOOKED_UP, "expiry": TIME, "encoding": TYPE, "val": serialized},

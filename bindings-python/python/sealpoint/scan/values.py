@@ -117,7 +117,7 @@ def serialized(spot: Spot, value: Any) -> None:
         spot.note(Verdict.CLEAR, EMPTY, 0)
     elif spot.envelope(value) or spot.elsewhere(value):
         pass
-    elif spot.kind in ("msgpack", "json") or isinstance(value, str):
+    elif isinstance(value, str) or (isinstance(value, bytes) and spot.kind in ("msgpack", "json")):
         try:
             spot.leaf(_decoded(spot, value))
         except ValueError:
