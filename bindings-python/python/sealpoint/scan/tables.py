@@ -9,7 +9,23 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
 from .report import Tally, Verdict
-from .values import EMPTY, LOOKED_UP, NAMES, SNAPSHOTS, Spot, checkpoint, item, metadata, serialized, size_of, vector, wrapped
+from .values import (
+    EMPTY,
+    LOOKED_UP,
+    NAMES,
+    QUERIED,
+    SNAPSHOTS,
+    Spot,
+    checkpoint,
+    inline,
+    item,
+    metadata,
+    pointer,
+    serialized,
+    size_of,
+    vector,
+    wrapped,
+)
 
 __all__ = ["TABLES", "judge_row"]
 
@@ -26,15 +42,19 @@ UNKNOWN_COLUMN = "a column that is not LangGraph's: it cannot be judged"
 _ROW: dict[str, Rule] = {"thread_id": LOOKED_UP, "checkpoint_ns": LOOKED_UP}
 _CHECKPOINT: dict[str, Rule] = {
     **_ROW,
+    "_id": LOOKED_UP,
     "checkpoint_id": LOOKED_UP,
     "parent_checkpoint_id": LOOKED_UP,
+    "created_at": TIME,
     "type": TYPE,
     "checkpoint": checkpoint,
     "metadata": metadata,
 }
 _WRITE: dict[str, Rule] = {
     **_ROW,
+    "_id": LOOKED_UP,
     "checkpoint_id": LOOKED_UP,
+    "created_at": TIME,
     "task_id": LOOKED_UP,
     "task_path": NAMES,
     "idx": LOOKED_UP,
@@ -55,7 +75,7 @@ _MIGRATIONS: dict[str, Rule] = {"v": MIGRATIONS}
 TABLES: Mapping[str, Mapping[str, Rule]] = {
     "checkpoints": _CHECKPOINT,
     "checkpoint_blobs": {**_ROW, "channel": NAMES, "version": NAMES, "type": TYPE, "blob": serialized},
-    "checkpoint_writes": {**_WRITE, "blob": serialized},
+    "checkpoint_writes": {**_WRITE, "blob": serialized, "value": serialized},
     "writes": {**_WRITE, "value": serialized},
     "checkpoint_migrations": _MIGRATIONS,
     "store": {**_ITEM, "value": item},
@@ -63,6 +83,13 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
     "store_migrations": _MIGRATIONS,
     "vector_migrations": _MIGRATIONS,
     "cache": {"ns": LOOKED_UP, "key": LOOKED_UP, "expiry": TIME, "encoding": TYPE, "val": serialized},
+    # Redis: what a key begins with
+    "checkpoint": {**_CHECKPOINT, **dict.fromkeys(("run_id", "source", "step", "has_writes"), QUERIED), "checkpoint_ts": TIME},
+    "checkpoint_blob": {**_WRITE, "version": NAMES, "value": inline},
+    "checkpoint_write": {**_WRITE, "global_idx": LOOKED_UP, "blob": serialized, "value": inline},
+    "checkpoint_latest": {"key": LOOKED_UP, "points to": pointer},
+    "write_keys_zset": {"key": LOOKED_UP, "points to": pointer},
+    "write_registry": {"key": LOOKED_UP, "points to": pointer},
     "sealpoint_tenants": dict.fromkeys(("tenant", "kek_uri", "created_at", "shredded_at"), KEYS),
     "sealpoint_deks": dict.fromkeys(
         (

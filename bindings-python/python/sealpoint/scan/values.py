@@ -16,7 +16,20 @@ from ..errors import SealpointError
 from .plain import DELTA_SNAPSHOT, Ext, Pairs, from_json, from_msgpack
 from .report import Tally, Verdict, printable
 
-__all__ = ["SEALED_KEY", "SNAPSHOTS", "Spot", "checkpoint", "item", "metadata", "position", "serialized", "vector", "wrapped"]
+__all__ = [
+    "SEALED_KEY",
+    "SNAPSHOTS",
+    "Spot",
+    "checkpoint",
+    "inline",
+    "item",
+    "metadata",
+    "pointer",
+    "position",
+    "serialized",
+    "vector",
+    "wrapped",
+]
 
 SEALED_KEY = "sealpoint"
 """The key of a metadata or store map under which its envelope lies (SPEC section 7.1)."""
@@ -46,7 +59,7 @@ _ENCRYPTED = re.compile(r"[a-z0-9]{1,16}\+[a-z0-9_-]{1,32}")
 _SHORTEST_WRAP = 48
 """Bytes: a key of 32 and a tag of 16."""
 
-_FIELDS = ("v", "id", "ts", "channel_versions", "versions_seen", "updated_channels")
+_FIELDS = ("v", "id", "ts", "channel_versions", "versions_seen", "updated_channels", "type")
 
 
 @dataclass(slots=True)
@@ -79,6 +92,8 @@ class Spot:
             except ValueError:
                 self.note(Verdict.CORRUPT, UNPARSED, size_of(value), part, name)
                 return
+        elif isinstance(value, Pairs) and [key for key, _ in value] == ["__delta_snapshot__", "value"]:
+            value = value[1][1]
         if not self.envelope(value, part, name):
             self.note(Verdict.UNSEALED, PLAIN, size_of(value), part, name)
 
@@ -126,6 +141,11 @@ def serialized(spot: Spot, value: Any) -> None:
         spot.note(Verdict.UNSEALED, PLAIN, size_of(value))
 
 
+def inline(spot: Spot, value: Any) -> None:
+    """One value as it is, without a serializer."""
+    spot.leaf(value)
+
+
 def checkpoint(spot: Spot, value: Any) -> None:
     """A checkpoint: the values of its channels must be envelopes, its known fields are clear (SPEC section 7.1)."""
     if spot.envelope(value) or spot.elsewhere(value):
@@ -147,6 +167,8 @@ def checkpoint(spot: Spot, value: Any) -> None:
                     spot.leaf(channel_value, "channel_values", f"channel {name}")
         elif field in _FIELDS:
             _fitting(spot, field, entry, NAMES, part=field)
+        elif entry == []:
+            spot.note(Verdict.CLEAR, EMPTY, 0, "other fields")
         else:
             spot.leaf(entry, "other fields")
 
@@ -201,6 +223,16 @@ def vector(spot: Spot, value: Any) -> None:
         spot.note(Verdict.UNSEALED, VECTOR, size_of(value))
 
 
+def pointer(spot: Spot, value: Any) -> None:
+    """Names of other keys."""
+    keys = value if isinstance(value, list) else [value]
+    for key in keys:
+        if isinstance(key, str) and key.startswith("checkpoint"):
+            spot.note(Verdict.CLEAR, LOOKED_UP, size_of(key))
+        else:
+            spot.note(Verdict.UNSEALED, UNFIT, size_of(key))
+
+
 def wrapped(spot: Spot, value: Any) -> None:
     """A DEK, or a canary, under a KEK. What a key service wrapped has that service's own form."""
     if not isinstance(value, bytes) or len(value) < _SHORTEST_WRAP:
@@ -224,7 +256,9 @@ def size_of(value: Any) -> int:
 
 def _decoded(spot: Spot, value: Any) -> Any:
     """Raises: `ValueError`."""
-    if isinstance(value, str) or spot.kind == "json":
+    if isinstance(value, Pairs):
+        return value
+    if isinstance(value, str) or (isinstance(value, bytes) and spot.kind == "json"):
         return from_json(value)
     if isinstance(value, bytes):
         return from_msgpack(value)
@@ -234,7 +268,7 @@ def _decoded(spot: Spot, value: Any) -> Any:
 def _map(spot: Spot, value: Any) -> Pairs | None:
     """A JSON map; None: it is none, which was noted."""
     try:
-        entries = from_json(value) if isinstance(value, (str, bytes)) else None
+        entries = from_json(value) if isinstance(value, (str, bytes)) else value
     except ValueError:
         entries = None
     if isinstance(entries, Pairs):
@@ -276,6 +310,7 @@ def _nested(entry: Any) -> bool:
 
 _SHAPES = {
     "v": _number,
+    "type": _text,
     "id": _text,
     "ts": _text,
     "channel_versions": _scalars,
