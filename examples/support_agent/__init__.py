@@ -3,7 +3,7 @@
 from support_agent.agent import build_graph
 from support_agent.conversation import Conversation, Turn, load_conversation
 from support_agent.driver import Progress, aplay, play
-from support_agent.words import distinctive_words, found
+from support_agent.words import distinctive_words
 
 __all__ = [
     "Conversation",
@@ -12,7 +12,6 @@ __all__ = [
     "aplay",
     "build_graph",
     "distinctive_words",
-    "found",
     "load_conversation",
     "play",
 ]

@@ -1,4 +1,4 @@
-"""The words that a sealed database must not contain, and a search for them in its raw bytes."""
+"""The words that a sealed database must not contain."""
 
 import re
 from collections.abc import Iterable
@@ -22,8 +22,6 @@ _NUMBER = re.compile(r"\+?\d{2,4}(?: \d{3,7}){2,3}\b")
 _CHANCE = re.compile(r"[0-9a-fA-F._/-]+|\d{4}-\d\d-\d\dT.*")
 """Numbers, hexadecimal and timestamps: a checkpoint has its own."""
 
-_TEXT = re.compile(rb"[\x20-\x7e]{%d,}" % LENGTH)
-
 
 @cache
 def distinctive_words(*tenants: str) -> tuple[str, ...]:
@@ -36,20 +34,6 @@ def distinctive_words(*tenants: str) -> tuple[str, ...]:
     vocabulary = _vocabulary()
     words = {word for word in _WORD.findall(text) if not _CHANCE.fullmatch(word) and word.lower() not in vocabulary}
     return tuple(sorted(words | set(_NUMBER.findall(text))))
-
-
-def found(words: Iterable[str], *files: Path) -> list[str]:
-    """Those of the words that occur in the raw bytes of the files.
-
-    Only runs of printable characters are searched, as strings(1) would list them: they hold every
-    word that could be there, and next to nothing of a ciphertext. Each run once: checkpoints repeat
-    the state before them.
-    """
-    runs: dict[bytes, None] = {}
-    for file in files:
-        runs.update(dict.fromkeys(_TEXT.findall(file.read_bytes())))
-    text = b"\n".join(runs)
-    return [word for word in words if word.encode("ascii") in text]
 
 
 def _sensitive(tenants: Iterable[str]) -> Iterable[str]:

@@ -130,7 +130,7 @@ def serialized(spot: Spot, value: Any) -> None:
     """What a serializer made of one value, beside its type."""
     if value is None:
         spot.note(Verdict.CLEAR, EMPTY, 0)
-    elif spot.envelope(value) or spot.elsewhere(value):
+    elif spot.elsewhere(value) or spot.envelope(value):
         pass
     elif isinstance(value, str) or (isinstance(value, bytes) and spot.kind in ("msgpack", "json")):
         try:
@@ -148,7 +148,7 @@ def inline(spot: Spot, value: Any) -> None:
 
 def checkpoint(spot: Spot, value: Any) -> None:
     """A checkpoint: the values of its channels must be envelopes, its known fields are clear (SPEC section 7.1)."""
-    if spot.envelope(value) or spot.elsewhere(value):
+    if spot.elsewhere(value) or spot.envelope(value):
         return
     try:
         entries = _decoded(spot, value)

@@ -10,25 +10,31 @@ import json
 import re
 import sys
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import InvalidArgumentError
 from .report import WordHit, printable
 
 __all__ = ["Words"]
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 14
+"""Searched at a time. Small, so that confirming what the keys suggest costs little."""
+
 KEY_BYTES = 4
-"""Words are found by their first bytes, so they have at least as many."""
+"""Forms are found by groups of this many bytes, so none is shorter. One of at least `ALIGNED_BYTES` has a group that begins at a multiple
+of it, wherever the form lies: only every fourth place is looked at."""
+
+ALIGNED_BYTES = 2 * KEY_BYTES - 1
 
 SURE_BYTES = 8
 """A shorter word turns up by chance now and again where there is much base64; as base64 itself it is not searched at all."""
 
 
-class _Form(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _Form:
     line: int
     name: str
     written: bytes
@@ -42,7 +48,8 @@ class Words:
         self.hits: list[WordHit] = []
         self.notes: list[str] = []
         self._words = tuple(words.values())
-        self._forms: dict[int, list[_Form]] = {}
+        self._aligned: dict[int, list[_Form]] = {}
+        self._anywhere: dict[int, list[_Form]] = {}
         self._columns: dict[tuple[str, str], set[_Form]] = {}
         self._overlap = 0
         short = 0
@@ -53,9 +60,9 @@ class Words:
                     "invalid_argument", f"the word of line {line} has fewer than {KEY_BYTES} bytes: it would be found everywhere"
                 )
             short += len(raw) < SURE_BYTES
-            for form in {_Form(line, name, written) for name, written in _forms(word)}:
-                self._forms.setdefault(_key(form.written), []).append(form)
-                self._overlap = max(self._overlap, len(form.written) - 1)
+            for written, name in {written: name for name, written in _forms(word)}.items():
+                self._add(_Form(line, name, written))
+                self._overlap = max(self._overlap, len(written) - 1)
         if not words:
             raise InvalidArgumentError("invalid_argument", "there is no word in the file: nothing would be searched")
         if short:
@@ -92,9 +99,10 @@ class Words:
         """Searches each value of a row; `at` says which row it is."""
         for column, value in row.items():
             known = self._columns.setdefault((table, column), set())
-            for form, _ in self._found(_bytes(value), known):
-                known.add(form)
-                self.hits.append(WordHit(form.line, form.name, f"{printable(table)}.{printable(column)}, {at()}"))
+            data = _bytes(value)
+            for start in range(0, max(1, len(data) - self._overlap), CHUNK_BYTES):
+                for form, _ in self._found(data[start : start + CHUNK_BYTES + self._overlap], known):
+                    self.hits.append(WordHit(form.line, form.name, f"{printable(table)}.{printable(column)}, {at()}"))
 
     def search_file(self, path: Path, progress: Callable[[str], object] = lambda _: None) -> int:
         """Searches every byte, and returns how many there were. Raises: `invalid_argument`."""
@@ -106,7 +114,6 @@ class Words:
                 while chunk := file.read(CHUNK_BYTES):
                     data = tail + chunk
                     for form, offset in self._found(data, known):
-                        known.add(form)
                         where = f"the file {printable(path.name)}, offset {searched - len(tail) + offset:,}"
                         self.hits.append(WordHit(form.line, form.name, where))
                     searched += len(chunk)
@@ -116,20 +123,32 @@ class Words:
             raise InvalidArgumentError("invalid_argument", f"{printable(path.name)} cannot be read: {error.strerror}") from None
         return searched
 
-    def _found(self, data: bytes, known: Collection[_Form]) -> Iterator[tuple[_Form, int]]:
-        """Forms other than the known ones that occur in the data, each with its first offset."""
-        keys: set[int] = set()
-        view = memoryview(data)
-        for shift in range(KEY_BYTES):
-            if whole := (len(data) - shift) // KEY_BYTES * KEY_BYTES if len(data) > shift else 0:
-                keys |= self._forms.keys() & view[shift : shift + whole].cast("I")
-        for form in sorted(chain.from_iterable(self._forms[key] for key in keys)):
-            if form not in known and (offset := data.find(form.written)) >= 0:
-                yield form, offset
+    def _add(self, form: _Form) -> None:
+        if len(form.written) < ALIGNED_BYTES:
+            self._anywhere.setdefault(_key(form.written, 0), []).append(form)
+        else:
+            for shift in range(KEY_BYTES):
+                self._aligned.setdefault(_key(form.written, shift), []).append(form)
+
+    def _found(self, data: bytes, known: set[_Form]) -> Iterator[tuple[_Form, int]]:
+        """Forms other than the known ones that occur in the data, each with its first offset. They are known from then on."""
+        suggested = {form for key in self._aligned.keys() & _groups(data, 0) for form in self._aligned[key]}
+        if self._anywhere:
+            for shift in range(KEY_BYTES):
+                suggested.update(form for key in self._anywhere.keys() & _groups(data, shift) for form in self._anywhere[key])
+        found = [(form, offset) for form in suggested - known if (offset := data.find(form.written)) >= 0]
+        known.update(form for form, _ in found)
+        yield from sorted(found, key=lambda hit: (hit[0].line, hit[1], hit[0].name))
 
 
-def _key(written: bytes) -> int:
-    return int.from_bytes(written[:KEY_BYTES], sys.byteorder)
+def _key(written: bytes, shift: int) -> int:
+    return int.from_bytes(written[shift : shift + KEY_BYTES], sys.byteorder)
+
+
+def _groups(data: bytes, shift: int) -> Iterable[int]:
+    """The numbers that every four bytes from `shift` on make."""
+    whole = max(0, len(data) - shift) // KEY_BYTES * KEY_BYTES
+    return memoryview(data)[shift : shift + whole].cast("I")
 
 
 def _bytes(value: Any) -> bytes:
