@@ -121,23 +121,26 @@ def _reader(target: str, schemas: Sequence[str]) -> tuple[Path, Reader | None]:
     """The reader for a target; none for a file of another kind."""
     if "\0" in target:
         raise InvalidArgumentError("invalid_argument", "a path or DSN has no NUL")
-    if target.startswith(("postgres://", "postgresql://")) or ("=" in target and not os.path.exists(target)):
+    scheme, separator, _ = target.partition("://")
+    if not separator:
+        # Postgres' other form of a DSN: host=… dbname=…
+        scheme = "postgresql" if "=" in target and not os.path.exists(target) else "sqlite"
+    if scheme in ("postgres", "postgresql"):
         from .postgres import PostgresReader
 
         return _NO_FILE, PostgresReader(target, schemas)
     if schemas:
         raise InvalidArgumentError("invalid_argument", "only Postgres has schemas")
-    scheme, separator, _ = target.partition("://")
-    if separator and scheme in ("redis", "rediss", "unix"):
+    if scheme in ("redis", "rediss", "unix"):
         from .redis import RedisReader
 
         return _NO_FILE, RedisReader(target)
-    if separator and scheme in ("mongodb", "mongodb+srv"):
+    if scheme in ("mongodb", "mongodb+srv"):
         from .mongo import MongoReader
 
         return _NO_FILE, MongoReader(target)
     path = Path(target.removeprefix("sqlite:///"))
-    if separator and not target.startswith("sqlite:///"):
+    if scheme != "sqlite" or (separator and not target.startswith("sqlite:///")):
         raise InvalidArgumentError(
             "invalid_argument", "a database is a SQLite file, sqlite:///path, postgresql://…, redis://… or mongodb://…"
         )
@@ -149,12 +152,17 @@ def _reader(target: str, schemas: Sequence[str]) -> tuple[Path, Reader | None]:
 
 
 def _files_below(directory: Path) -> list[Path]:
-    """All files of a data directory, that of its write-ahead log included where it is a link."""
+    """All files of a data directory, those behind links (tablespaces, the write-ahead log) included; each once."""
     if not directory.is_dir():
         raise InvalidArgumentError("invalid_argument", "the data directory is not there, or is no directory")
 
     def failed(error: OSError) -> None:
         raise InvalidArgumentError("invalid_argument", f"the data directory cannot be read: {error.strerror}") from None
 
-    walk = os.walk(directory, onerror=failed, followlinks=True)
-    return sorted(path for folder, _, names in walk for name in names if (path := Path(folder, name)).is_file())
+    files: dict[str, Path] = {}
+    entered: set[str] = set()
+    for folder, folders, names in os.walk(directory, onerror=failed, followlinks=True):
+        entered.add(os.path.realpath(folder))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in entered]
+        files.update((os.path.realpath(path), path) for name in names if (path := Path(folder, name)).is_file())
+    return sorted(files.values())

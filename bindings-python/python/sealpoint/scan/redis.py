@@ -14,7 +14,7 @@ from ..errors import InvalidArgumentError, MissingDependencyError, StoreError
 from .plain import Pairs, from_json
 from .report import printable
 from .rows import Row, unread
-from .tables import TABLES
+from .tables import POINTER, TABLES
 
 __all__ = ["RedisReader"]
 
@@ -90,7 +90,7 @@ class RedisReader:
                 value["blob"] = _bytes(value["blob"])
             yield Row(table, name, value)
         else:
-            yield Row(table, name, {"key": shown, "points to": value if isinstance(value, list) or not name else _string(value)})
+            yield Row(table, name, {"key": shown, POINTER: value if isinstance(value, list) or not name else _string(value)})
 
     def _value(self, key: bytes) -> Any:
         """Raises: `ValueError`."""
@@ -105,6 +105,13 @@ class RedisReader:
             return {_string(field): value for field, value in self._client.hgetall(key).items()} or None
         if kind == "zset":
             return [_string(member) for member in self._client.zrange(key, 0, -1)] or None
+        if kind == "list":
+            return self._client.lrange(key, 0, -1) or None
+        if kind == "set":
+            return list(self._client.smembers(key)) or None
+        if kind == "stream":
+            return self._client.xrange(key) or None
+        # A module's own type: what it looks like on disk, which may be compressed.
         return self._client.dump(key)
 
 

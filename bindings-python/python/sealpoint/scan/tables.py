@@ -27,7 +27,7 @@ from .values import (
     wrapped,
 )
 
-__all__ = ["TABLES", "judge_row"]
+__all__ = ["POINTER", "TABLES", "judge_row"]
 
 Rule: TypeAlias = "str | Callable[[Spot, Any], None]"
 """A text: clear by design, and why."""
@@ -38,6 +38,9 @@ MIGRATIONS = "which migrations have run"
 KEYS = "names, ids, states and ages of keys: none opens anything without its KEK"
 BOOKKEEPING = "SQLite's own bookkeeping"
 UNKNOWN_COLUMN = "a column that is not LangGraph's: it cannot be judged"
+
+POINTER = "points to"
+"""Not a field: what a key of Redis holds that is no document."""
 
 _ROW: dict[str, Rule] = {"thread_id": LOOKED_UP, "checkpoint_ns": LOOKED_UP}
 _CHECKPOINT: dict[str, Rule] = {
@@ -87,9 +90,9 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
     "checkpoint": {**_CHECKPOINT, **dict.fromkeys(("run_id", "source", "step", "has_writes"), QUERIED), "checkpoint_ts": TIME},
     "checkpoint_blob": {**_WRITE, "version": NAMES, "value": inline},
     "checkpoint_write": {**_WRITE, "global_idx": LOOKED_UP, "blob": serialized, "value": inline},
-    "checkpoint_latest": {"key": LOOKED_UP, "points to": pointer},
-    "write_keys_zset": {"key": LOOKED_UP, "points to": pointer},
-    "write_registry": {"key": LOOKED_UP, "points to": pointer},
+    "checkpoint_latest": {"key": LOOKED_UP, POINTER: pointer},
+    "write_keys_zset": {"key": LOOKED_UP, POINTER: pointer},
+    "write_registry": {"key": LOOKED_UP, POINTER: pointer},
     "sealpoint_tenants": dict.fromkeys(("tenant", "kek_uri", "created_at", "shredded_at"), KEYS),
     "sealpoint_deks": dict.fromkeys(
         (

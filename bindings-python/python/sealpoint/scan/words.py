@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgumentError
+from .plain import Ext
 from .report import WordHit, printable
 
 __all__ = ["Words"]
@@ -152,8 +153,15 @@ def _groups(data: bytes, shift: int) -> Iterable[int]:
 
 
 def _bytes(value: Any) -> bytes:
+    """A value as it may be searched; of a container everything in it, keys too."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
+    if isinstance(value, Ext):
+        return value.data
+    if isinstance(value, dict):
+        value = list(value.items())
+    if isinstance(value, (list, tuple, set)):
+        return b"\0".join(map(_bytes, value))
     return str(value).encode("utf-8", "surrogateescape")
 
 
