@@ -258,13 +258,16 @@ def test_any_file_is_searched_and_nothing_else_is_claimed(tmp_path: Path) -> Non
         ("sqlite:///missing.db", {}, "cannot be read"),
         (".", {}, "cannot be read"),
         ("mysql://u:hunter2-password@h/d", {}, "a database is"),
-        ("state.db", {"schemas": ["public"]}, "only Postgres has schemas"),
-        ("state.db", {"data_directory": "."}, "data directory"),
+        ("state.db", {"schemas": ["public"]}, "only Postgres has"),
+        ("state.db", {"data_directory": "."}, "file of words"),
+        ("state.db", {"data_directory": ".", "expect": "words.txt"}, "only Postgres"),
+        ("postgresql:///x", {"data_directory": ".", "expect": "words.txt"}, "PG_VERSION"),
         ("a\0b", {}, "NUL"),
         ("", {}, "cannot be read"),
     ],
 )
-def test_targets_that_cannot_be_scanned(db_path: Path, target: str, options: dict[str, Any], said: str) -> None:
+def test_targets_that_cannot_be_scanned(tmp_path: Path, db_path: Path, target: str, options: dict[str, Any], said: str) -> None:
+    words_file(tmp_path, SECRET)
     error = refused(lambda: scan(target, **options), "invalid_argument", said)
     assert "hunter2" not in str(error)
 
@@ -297,6 +300,13 @@ def test_the_key_of_the_envelope_is_that_of_the_wrappers() -> None:
     from sealpoint.scan import values
 
     assert values.SEALED_KEY == metadata.SEALED_KEY
+
+
+def test_every_clear_key_has_a_shape() -> None:
+    from sealpoint._native import CLEAR_METADATA
+    from sealpoint.scan import values
+
+    assert {*CLEAR_METADATA, *values._FIELDS} == set(values._SHAPES)
 
 
 def test_every_clear_reason_stands_in_the_threat_model() -> None:
@@ -421,8 +431,33 @@ def test_progress_is_shown_on_a_terminal_only(db_path: Path, capsys: pytest.Capt
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert main(["scan", str(db_path)]) == 0
     shown = capsys.readouterr().err
-    assert "rows read, in store" in shown
+    assert shown.startswith("\r\x1b[K0 rows read, in store")
     assert shown.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "verdict"),
+    [
+        (os.urandom(32), Verdict.UNSEALED),
+        (os.urandom(32).hex().encode(), Verdict.UNSEALED),
+        (base64.b64encode(os.urandom(32)), Verdict.UNSEALED),
+        (base64.b64encode(os.urandom(32)) + b" " * 40, Verdict.UNSEALED),
+        ("text", Verdict.UNSEALED),
+        (b"", Verdict.UNSEALED),
+        (b"\xc1\x57\x01\x01\x00" + os.urandom(119), Verdict.CORRUPT),
+        (b"\xc1\x53\x01\x01\x00" + os.urandom(120), Verdict.CORRUPT),
+        (b"\xc1\x57\x01\x01\x00" + os.urandom(120), Verdict.SEALED),
+        (b"\x01\x02" + os.urandom(182), Verdict.SEALED),
+        (b"vault:v1:" + base64.b64encode(os.urandom(60)), Verdict.SEALED),
+    ],
+)
+def test_a_key_that_is_not_wrapped_is_found(keyring: Keyring, path: Path, wrapped: object, verdict: Verdict) -> None:
+    keyring.seal(b"x", CONTEXT)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE sealpoint_wraps SET wrapped = ?", (wrapped,))
+    report = scan(path)
+    assert ("sealpoint_wraps", "wrapped") in {(finding.table, finding.column) for finding in report.of(verdict)}
+    assert report.ok is (verdict is Verdict.SEALED)
 
 
 def test_a_keyring_s_own_database(keyring: Keyring, path: Path) -> None:

@@ -359,9 +359,9 @@ def test_other_tables_are_named_and_fail_only_a_strict_scan(sealed: Path) -> Non
     with closing(database(sealed)) as db:
         db.execute('CREATE TABLE "my ""own"" notes" (note TEXT)')
         db.execute('INSERT INTO "my ""own"" notes" VALUES (?)', (SECRET,))
-        db.execute("CREATE VIEW shown AS SELECT value FROM writes")
+        db.execute("CREATE VIEW endless AS WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c")
     report = scan(sealed)
-    assert [finding.table for finding in report.unknown] == ['my "own" notes', "shown"]
+    assert [finding.table for finding in report.unknown] == ['my "own" notes'], "a view holds nothing of its own"
     assert report.ok
     assert not scan(sealed, strict=True).ok
     assert SECRET not in report.to_text()

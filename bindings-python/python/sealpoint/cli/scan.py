@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import TextIO
 
 from ..scan import scan
 from . import Commands
 
 UNSEALED = 3
+PROGRESS_S = 0.1
 
 
 def add(commands: Commands) -> None:
@@ -89,9 +91,11 @@ class _Progress:
 
     def __init__(self, out: TextIO) -> None:
         self._out = out if out.isatty() else None
+        self._next = 0.0
 
     def __call__(self, text: str) -> None:
-        if self._out:
+        if self._out and time.monotonic() >= self._next:
+            self._next = time.monotonic() + PROGRESS_S
             self._out.write(f"\r\x1b[K{text}")
             self._out.flush()
 

@@ -53,14 +53,12 @@ def scan(
     Raises: `invalid_argument` (nothing to scan there), `store_unavailable`, `store_invalid`, `missing_dependency`.
     """
     words = None if expect is None else Words.read(Path(expect))
-    path, reader = _reader(os.fspath(target), schemas)
+    if data_directory is not None and words is None:
+        raise InvalidArgumentError("invalid_argument", "a data directory is searched for words: give a file of words, too")
+    path, reader = _reader(os.fspath(target), schemas, data_directory)
     if reader is None and words is None:
         raise InvalidArgumentError(
             "invalid_argument", f"{printable(path.name)} is no SQLite database; its bytes can be searched: give a file of words"
-        )
-    if data_directory is not None and (words is None or path != _NO_FILE):
-        raise InvalidArgumentError(
-            "invalid_argument", "a data directory is searched for words: of a Postgres database, and with a file of words"
         )
     tally = Tally(examples)
     if reader is not None:
@@ -69,7 +67,6 @@ def scan(
     searched = 0
     if words is not None:
         files = [path] if reader is None else reader.files()
-        files += [] if data_directory is None else _files_below(Path(data_directory))
         searched = sum(words.search_file(file, progress) for file in files)
         notes += words.notes
         if reader is None:
@@ -117,7 +114,7 @@ def _place(row: Row, count: int) -> Callable[[], str]:
 _NO_FILE = Path()
 
 
-def _reader(target: str, schemas: Sequence[str]) -> tuple[Path, Reader | None]:
+def _reader(target: str, schemas: Sequence[str], data_directory: str | os.PathLike[str] | None) -> tuple[Path, Reader | None]:
     """The reader for a target; none for a file of another kind."""
     if "\0" in target:
         raise InvalidArgumentError("invalid_argument", "a path or DSN has no NUL")
@@ -128,9 +125,9 @@ def _reader(target: str, schemas: Sequence[str]) -> tuple[Path, Reader | None]:
     if scheme in ("postgres", "postgresql"):
         from .postgres import PostgresReader
 
-        return _NO_FILE, PostgresReader(target, schemas)
-    if schemas:
-        raise InvalidArgumentError("invalid_argument", "only Postgres has schemas")
+        return _NO_FILE, PostgresReader(target, schemas, data_directory)
+    if schemas or data_directory is not None:
+        raise InvalidArgumentError("invalid_argument", "only Postgres has schemas and a data directory")
     if scheme in ("redis", "rediss", "unix"):
         from .redis import RedisReader
 
@@ -149,20 +146,3 @@ def _reader(target: str, schemas: Sequence[str]) -> tuple[Path, Reader | None]:
     except OSError as error:
         raise InvalidArgumentError("invalid_argument", f"{printable(str(path))} cannot be read: {error.strerror}") from None
     return path, SqliteReader(path) if sqlite else None
-
-
-def _files_below(directory: Path) -> list[Path]:
-    """All files of a data directory, those behind links (tablespaces, the write-ahead log) included; each once."""
-    if not directory.is_dir():
-        raise InvalidArgumentError("invalid_argument", "the data directory is not there, or is no directory")
-
-    def failed(error: OSError) -> None:
-        raise InvalidArgumentError("invalid_argument", f"the data directory cannot be read: {error.strerror}") from None
-
-    files: dict[str, Path] = {}
-    entered: set[str] = set()
-    for folder, folders, names in os.walk(directory, onerror=failed, followlinks=True):
-        entered.add(os.path.realpath(folder))
-        folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in entered]
-        files.update((os.path.realpath(path), path) for name in names if (path := Path(folder, name)).is_file())
-    return sorted(files.values())

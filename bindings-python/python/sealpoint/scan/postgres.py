@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ FROM {table} c
 class PostgresReader:
     """Every schema that is not the system's own, or those that are named."""
 
-    def __init__(self, dsn: str, schemas: Sequence[str]) -> None:
+    def __init__(self, dsn: str, schemas: Sequence[str], data_directory: str | os.PathLike[str] | None = None) -> None:
         try:
             import psycopg
             from psycopg.conninfo import conninfo_to_dict
@@ -53,13 +54,30 @@ class PostgresReader:
             # Its message quotes the DSN, and that may hold a password.
             raise InvalidArgumentError("invalid_argument", "this is no Postgres DSN: postgresql://user@host/database") from None
         self._dsn, self._schemas = dsn, list(schemas)
+        self._data = None if data_directory is None else Path(data_directory)
+        if self._data is not None and not (self._data / "PG_VERSION").is_file():
+            raise InvalidArgumentError(
+                "invalid_argument", "this is no data directory of Postgres, or it cannot be read: it has no PG_VERSION"
+            )
         where = f" on {printable(str(parsed['host']))}" if parsed.get("host") else ""
         self.source = f"the Postgres database {printable(str(parsed.get('dbname') or '(default)'))}{where}"
         self.notes: list[str] = []
 
     def files(self) -> list[Path]:
-        """They are the server's."""
-        return []
+        """All files of the data directory, those behind links (tablespaces, the write-ahead log) included; each once."""
+        if self._data is None:
+            return []
+
+        def failed(error: OSError) -> None:
+            raise InvalidArgumentError("invalid_argument", f"the data directory cannot be read: {error.strerror}") from None
+
+        files: dict[str, Path] = {}
+        entered: set[str] = set()
+        for folder, folders, names in os.walk(self._data, onerror=failed, followlinks=True):
+            entered.add(os.path.realpath(folder))
+            folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in entered]
+            files.update((os.path.realpath(path), path) for name in names if (path := Path(folder, name)).is_file())
+        return sorted(files.values())
 
     def rows(self, everything: bool) -> Iterator[Row]:
         """See `Reader`."""

@@ -46,8 +46,9 @@ class SqliteReader:
             with closing(self._connected()) as db:
                 db.text_factory = _text
                 db.row_factory = sqlite3.Row
+                db.execute("PRAGMA trusted_schema = OFF")  # what the file defines is not trusted to call functions
                 db.execute("BEGIN")
-                names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY rowid")]
+                names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid")]
                 free = db.execute("PRAGMA freelist_count").fetchone()[0]
                 if free:
                     self.notes.append(

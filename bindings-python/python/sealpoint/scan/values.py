@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .._native import CLEAR_METADATA, envelope_dek_id, is_sealed
+from .._native import CLEAR_METADATA, LocalKek, envelope_dek_id, is_sealed
 from ..errors import SealpointError
 from .plain import DELTA_SNAPSHOT, Ext, Pairs, from_json, from_msgpack
 from .report import Tally, Verdict, printable
@@ -50,7 +50,7 @@ NO_ENVELOPE = "no envelope: not written by a Sealed… wrapper"
 BESIDE = "entries beside the envelope"
 UNFIT = "something else than LangGraph keeps there"
 VECTOR = "derived from plaintext: it tells what the text was about"
-BARE_KEY = "too short for a wrapped key"
+BARE_KEY = "a key that is not wrapped"
 NOT_WELL_FORMED = "begins like an envelope and is none ({})"
 UNPARSED = "does not parse"
 
@@ -58,6 +58,9 @@ _POSITION = ("prefix", "namespace_path", "ns", "key", "thread_id", "checkpoint_n
 _ENCRYPTED = re.compile(r"[a-z0-9]{1,16}\+[a-z0-9_-]{1,32}")
 _SHORTEST_WRAP = 48
 """Bytes: a key of 32 and a tag of 16."""
+
+_LOCAL_WRAP = b"\xc1\x57\x01\x01\x00"
+_LOCAL_WRAP_LEN = 125
 
 _FIELDS = ("v", "id", "ts", "channel_versions", "versions_seen", "updated_channels", "type")
 
@@ -234,11 +237,21 @@ def pointer(spot: Spot, value: Any) -> None:
 
 
 def wrapped(spot: Spot, value: Any) -> None:
-    """A DEK, or a canary, under a KEK. What a key service wrapped has that service's own form."""
-    if not isinstance(value, bytes) or len(value) < _SHORTEST_WRAP:
+    """A DEK, or a canary, under a KEK. What a key service wrapped has that service's own form; what would serve as a key has not."""
+    if not isinstance(value, bytes) or len(value) < _SHORTEST_WRAP or _is_key(value):
         spot.note(Verdict.UNSEALED, BARE_KEY, size_of(value))
+    elif value[:1] == _LOCAL_WRAP[:1] and not (value.startswith(_LOCAL_WRAP) and len(value) == _LOCAL_WRAP_LEN):
+        spot.note(Verdict.CORRUPT, NOT_WELL_FORMED.format("malformed"), len(value))
     else:
         spot.note(Verdict.SEALED, WRAP, len(value))
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        LocalKek.parse(value)
+    except SealpointError:
+        return False
+    return True
 
 
 def size_of(value: Any) -> int:

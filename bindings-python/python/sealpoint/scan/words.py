@@ -120,6 +120,8 @@ class Words:
                     searched += len(chunk)
                     tail = data[-self._overlap :]
                     progress(f"{searched:,} bytes of {printable(path.name)} searched")
+        except FileNotFoundError:
+            self.notes.append(f"the file {printable(path.name)} was gone before it could be searched")
         except OSError as error:
             raise InvalidArgumentError("invalid_argument", f"{printable(path.name)} cannot be read: {error.strerror}") from None
         return searched
