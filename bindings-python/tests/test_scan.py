@@ -167,6 +167,12 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     assert (done.stdout.strip(), done.stderr) == (str(300 * CHUNK_BYTES), "")
 
 
+def test_a_file_that_is_gone_by_now_is_mentioned(tmp_path: Path) -> None:
+    words = Words({1: SECRET})
+    assert words.search_file(tmp_path / "gone-wal") == 0
+    assert any("gone-wal was gone" in note for note in words.notes)
+
+
 def test_the_words_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_bytes(b"\xef\xbb\xbf first word \r\n\r\n\n  \nsecond\nfirst word\n")
@@ -290,6 +296,16 @@ def test_langgraph_is_not_needed(db_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(db_path)], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("text", ["sealpoint:v1:\udcff", "\ud800", "sealpoint-", "sealpoint:v2:AAAA", "\0"])
+def test_text_of_any_kind_is_judged(db_path: Path, text: str) -> None:
+    add(db_path, "u-2", json.dumps({"sealpoint": SEALED_TEXT, "x": text}))
+    add(db_path, b"\xff\xfe", b"\xff\xfe")
+    report = scan(db_path)
+    assert not report.ok
+    assert sum(finding.values for finding in (*report.unsealed, *report.corrupt)) == 2
+    report.to_text().encode()
 
 
 # -- the report

@@ -170,8 +170,9 @@ def test_each_value_that_is_unsealed_is_found(sealed: str, name: str) -> None:
     assert SECRET not in report.to_text() + report.to_json()
 
 
-def test_a_snapshot_mark_without_its_snapshot_is_an_unsealed_true(sealed: str) -> None:
-    edit(sealed, "DELETE FROM checkpoint_blobs WHERE channel = 'log'")
+@pytest.mark.parametrize("change", ["DELETE FROM checkpoint_blobs", "UPDATE checkpoint_blobs SET version = version || '.'"])
+def test_a_snapshot_mark_without_its_snapshot_is_an_unsealed_true(sealed: str, change: str) -> None:
+    edit(sealed, f"{change} WHERE channel = 'log'")
     assert where(scan(sealed)) == {("checkpoints", "checkpoint.channel_values")}
 
 
