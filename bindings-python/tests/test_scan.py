@@ -466,6 +466,7 @@ def test_progress_is_shown_on_a_terminal_only(db_path: Path, capsys: pytest.Capt
         (b"\x01\x02" + os.urandom(182), Verdict.SEALED),
         (b"vault:v1:" + base64.b64encode(os.urandom(60)), Verdict.SEALED),
     ],
+    ids=["raw", "hex", "base64", "base64 and spaces", "text", "nothing", "cut", "another kind", "local", "a service's", "Vault's"],
 )
 def test_a_key_that_is_not_wrapped_is_found(keyring: Keyring, path: Path, wrapped: object, verdict: Verdict) -> None:
     keyring.seal(b"x", CONTEXT)

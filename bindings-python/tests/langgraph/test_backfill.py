@@ -15,6 +15,7 @@ from old_threads import GRAPHS, OLD, Run, bare, chat, chat_with, config, encrypt
 
 from conftest import MakeBackend
 from sealpoint import Keyring, SealpointError, fixed, from_config, tenant_scope
+from sealpoint.cli import main
 from sealpoint.langgraph import backfill
 
 TENANT = from_config("workspace_id")
@@ -215,3 +216,65 @@ def test_what_it_cannot_work_on(tmp_path: Path, keyring: Keyring, postgres: str)
         assert caught.value.code == code, place
         assert "hush" not in str(caught.value)
     assert not (tmp_path / "missing.db").exists()
+
+
+def test_the_command(tmp_path: Path, keyring: Keyring, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.db"
+    with SqliteSaver.from_conn_string(str(path)) as inner:
+        chat(inner).invoke({"seen": [OLD]}, config())
+        chat(inner).invoke({"seen": [OLD]}, {"configurable": {"thread_id": "unknown"}})
+    keys = ["--store", f"sqlite:///{tmp_path / 'keys.db'}", "--kek", f"file:{tmp_path / 'kek'}"]
+    assert main(["scan", str(path)]) == 3
+    assert main(["backfill", str(path), *keys, "--tenant-key", "workspace_id", "--dry-run"]) == 3
+    assert "would be sealed" in capsys.readouterr().out
+    assert main(["backfill", str(path), *keys, "--tenant-key", "workspace_id"]) == 3
+    printed = capsys.readouterr()
+    assert "thread 'unknown' was left as it was: tenant_required" in printed.err
+    assert "2 threads: 4 checkpoints" in printed.out
+    assert OLD not in printed.out + printed.err
+    monkeypatch.setenv("SEALPOINT_STORE", f"sqlite:///{tmp_path / 'keys.db'}")
+    assert main(["backfill", str(path), *keys[2:], "--tenant", "acme", "--thread", "unknown"]) == 0
+    assert main(["scan", str(path)]) == 0
+    with SqliteSaver.from_conn_string(str(path)) as inner:
+        assert chat(sealed(keyring)(inner)).get_state(config("unknown")).values["seen"][0] == OLD
+
+
+def test_the_command_reads_what_the_encrypted_serializer_wrote(
+    tmp_path: Path, keyring: Keyring, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "state.db"
+    key = "0123456789abcdef0123456789abcdef"
+    with SqliteSaver.from_conn_string(str(path)) as inner:
+        inner.serde = EncryptedSerializer.from_pycryptodome_aes(key=key.encode())
+        chat(inner).invoke({"seen": [OLD]}, config())
+    command = [
+        "backfill",
+        str(path),
+        "--store",
+        f"sqlite:///{tmp_path / 'keys.db'}",
+        "--kek",
+        f"file:{tmp_path / 'kek'}",
+        "--tenant",
+        "acme",
+    ]
+    assert main(command) == 3
+    assert main([*command, "--legacy-aes-key", "LANGGRAPH_AES_KEY"]) == 1
+    monkeypatch.setenv("LANGGRAPH_AES_KEY", "too short")
+    assert main([*command, "--legacy-aes-key", "LANGGRAPH_AES_KEY"]) == 1
+    assert "too short" not in capsys.readouterr().err
+    monkeypatch.setenv("LANGGRAPH_AES_KEY", key)
+    assert main([*command, "--legacy-aes-key", "LANGGRAPH_AES_KEY"]) == 0
+    assert main(["scan", str(path)]) == 0
+
+
+@pytest.mark.parametrize("arguments", [[], ["--tenant", "a", "--tenant-key", "b"], ["--tenant", "a", "--unknown"]])
+def test_a_wrong_command_line(tmp_path: Path, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["backfill", str(tmp_path / "state.db"), *arguments])
+    assert ended.value.code == 2
+
+
+def test_without_keys_nothing_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SEALPOINT_STORE", raising=False)
+    assert main(["backfill", str(tmp_path / "state.db"), "--tenant", "acme"]) == 1
+    assert "--store" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from langgraph.store.sqlite import AsyncSqliteStore, SqliteStore
 from store_backends import Memory, StoreBackend
 from support import FakeKms, ready, refused
 
-from sealpoint import Keyring
+from sealpoint import Keyring, Migration
 from sealpoint.errors import SealpointError
 from sealpoint.langgraph import SealedStore, fixed, from_config, tenant_scope
 
@@ -360,6 +360,7 @@ def test_what_could_never_work_is_refused_at_once(keyring: Keyring) -> None:
         lambda: store(inner, keyring, tenant="a"),
         lambda: store(inner, keyring, tenant=fixed("a"), seal="none"),
         lambda: store(inner, keyring, tenant=fixed("a"), mode="migrating"),
+        lambda: store(inner, keyring, tenant=fixed("a"), migration=Migration(datetime.datetime.now(datetime.UTC))),
         lambda: store(inner, keyring, tenant=fixed("a"), mode="loose"),
         lambda: store(inner, keyring, tenant=fixed("a"), clear_fields="kind"),
         lambda: store(inner, keyring, tenant=fixed("a"), clear_fields=(1,)),

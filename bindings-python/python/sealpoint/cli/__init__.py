@@ -1,6 +1,7 @@
 """The `sealpoint` command: a module for each subcommand, with `add` (its part of the parser) and `run`.
 
-Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong. `scan` also has 3: unsealed data.
+Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong, 3 something is not sealed (`scan`,
+`backfill`).
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import keygen, scan
+    from . import backfill, keygen, scan
 
     parser = argparse.ArgumentParser(
         prog="sealpoint",
         description="Keys for sealpoint, envelope encryption of LangGraph state, and proof of what is sealed.",
-        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong, 3 scan found data that is not sealed.",
+        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong, 3 something is not sealed.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     keygen.add(commands)
     scan.add(commands)
+    backfill.add(commands)
     version = commands.add_parser("version", help="print the version", description="Prints the version.", allow_abbrev=False)
     version.set_defaults(run=_version)
     return parser

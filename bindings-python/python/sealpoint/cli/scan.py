@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from typing import TextIO
 
 from ..scan import scan
 from . import Commands
+from .progress import Progress
 
 UNSEALED = 3
-PROGRESS_S = 0.1
 
 
 def add(commands: Commands) -> None:
@@ -61,7 +59,7 @@ printed, but other users of the machine see command lines: leave it to PGPASSFIL
 
 
 def run(arguments: argparse.Namespace) -> int:
-    progress = _Progress(sys.stderr)
+    progress = Progress(sys.stderr)
     try:
         report = scan(
             arguments.database,
@@ -84,22 +82,3 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError("a number from 0")
     return int(text)
-
-
-class _Progress:
-    """One line on a terminal, written over again and again; nothing elsewhere."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out if out.isatty() else None
-        self._next = 0.0
-
-    def __call__(self, text: str) -> None:
-        if self._out and time.monotonic() >= self._next:
-            self._next = time.monotonic() + PROGRESS_S
-            self._out.write(f"\r\x1b[K{text}")
-            self._out.flush()
-
-    def clear(self) -> None:
-        if self._out:
-            self._out.write("\r\x1b[K")
-            self._out.flush()

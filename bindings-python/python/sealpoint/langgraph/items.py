@@ -4,7 +4,7 @@ import copy
 import json
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from sealpoint import Keyring
 from sealpoint._native import Context, is_sealed, manifest_open, manifest_payload
@@ -12,6 +12,7 @@ from sealpoint.errors import AuthenticationError, InvalidArgumentError, Malforme
 from sealpoint.langgraph.metadata import SEALED_KEY
 from sealpoint.langgraph.sealer import where
 from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
+from sealpoint.migration import Window
 
 _TYPE = "json"
 _EXACT = 2**53
@@ -50,21 +51,36 @@ class ItemSealer:
             text = yield Seal(payload, at, _TYPE, True, True)
         return {**clear, **fields, SEALED_KEY: text}
 
-    def open(self, tenant: str, namespace: tuple[str, ...], key: str, stored: object) -> Steps[dict[str, Any]]:
-        """The value of an item that was found at this namespace and key. Raises: SPEC sections 7.3 and 8."""
+    def open(
+        self, tenant: str, namespace: tuple[str, ...], key: str, stored: object, window: Window | None = None
+    ) -> Steps[dict[str, Any]]:
+        """The value of an item that was found at this namespace and key. An open `window` lets an unsealed one through.
+
+        Raises: SPEC sections 7.3 and 8.
+        """
         sealed = stored.get(SEALED_KEY) if isinstance(stored, dict) else None
         if not isinstance(sealed, str) or not is_sealed(sealed):
-            return self._unsealed(stored)
+            return self._unsealed(stored, window)
         try:
             return (yield from self._open(tenant, namespace, key, cast(dict[str, Any], stored), sealed))
         except SealpointError as error:
             raise where(error, "an item of the store") from None
 
-    def _unsealed(self, _stored: object) -> NoReturn:
+    def _unsealed(self, stored: object, window: Window | None) -> dict[str, Any]:
         """Every item that is not sealed ends here, and nowhere else."""
-        raise PlaintextRefusedError(
-            "plaintext_refused", "an item of the store is not sealed: it was stored without SealedStore, or was replaced"
-        )
+        if window is None or not isinstance(stored, dict):
+            raise PlaintextRefusedError(
+                "plaintext_refused",
+                "an item of the store is not sealed: it was stored without SealedStore (migrate it: mode='migrating'), or was replaced",
+            )
+        if SEALED_KEY in stored or any(isinstance(field, str) and is_sealed(field) for field in stored.values()):
+            raise AuthenticationError(
+                "authentication_failed",
+                "an item of the store has a field that begins like an envelope, but no manifest: that was removed, or it is old data that "
+                "begins so, which never passes as plaintext",
+            )
+        window.let("items")
+        return copy.deepcopy(stored)
 
     def _seal_apart(self, at: Context, apart: Mapping[str, bytes]) -> Steps[dict[str, str]]:
         items: list[Item] = [(("path", _pointer(name)), payload, _TYPE, True, True) for name, payload in apart.items()]

@@ -32,6 +32,7 @@ from sealpoint.langgraph.items import ItemSealer
 from sealpoint.langgraph.metadata import SEALED_KEY
 from sealpoint.langgraph.setups import set_up
 from sealpoint.langgraph.steps import Batch, Steps, arun, run
+from sealpoint.migration import Migration, check_mode
 from sealpoint.tenants import Fixed, TenantSource, check_source, resolve_tenant
 
 _BACKGROUND = batched._run.__code__
@@ -57,7 +58,9 @@ class SealedStore(BaseStore):
             index is refused.
         strict_filters: refuse `search(filter=…)` on sealed fields. Otherwise such filters are applied after opening, which reads and
             opens items of the namespace until enough match: all of it, if need be.
-        mode: only `"strict"` in this release: unsealed items are refused (`plaintext_refused`).
+        mode: `"strict"`: unsealed items are refused (`plaintext_refused`). `"migrating"`: they are still read, for the tenants and the time
+            that `migration` allows, and sealed when they are put again.
+        migration: for whom and until when (`sealpoint.Migration`), and how many unsealed items were read.
 
     Values are what JSON can hold; anything else is refused (`invalid_argument`). Each call raises `SealpointError` with a code of SPEC
     section 9, or what the inner store raises. One item that does not open fails the call: nothing is left out of a result. In a batch
@@ -76,7 +79,8 @@ class SealedStore(BaseStore):
         seal: Literal["whole", "fields"] = "whole",
         embed: Collection[str] = (),
         strict_filters: bool = False,
-        mode: Literal["strict"] = "strict",
+        mode: Literal["strict", "migrating"] = "strict",
+        migration: Migration | None = None,
     ) -> None:
         if not isinstance(inner, BaseStore):
             raise InvalidArgumentError("invalid_argument", "inner must be a store (a BaseStore)")
@@ -86,9 +90,7 @@ class SealedStore(BaseStore):
             raise InvalidArgumentError("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)")
         if seal not in ("whole", "fields"):
             raise InvalidArgumentError("invalid_argument", "seal must be 'whole' or 'fields'")
-        if mode != "strict":
-            what = "mode='migrating' is not in this release" if mode == "migrating" else "mode must be 'strict'"
-            raise InvalidArgumentError("invalid_argument", what)
+        self._migration = check_mode(mode, migration)
         self._inner, self._keyring, self._source = inner, keyring, check_source(tenant)
         self._strict_filters = strict_filters
         self._clear, self._embed = _names("clear_fields", clear_fields), _names("embed", embed)
@@ -240,7 +242,7 @@ class SealedStore(BaseStore):
     def _opened(self, tenant: str, op: Op, result: Any) -> Steps[Any]:
         """The result as the caller gets it. An item is opened at the position that was asked for."""
         if isinstance(op, GetOp) and result is not None:
-            value = yield from self._sealer.open(tenant, op.namespace, op.key, result.value)
+            value = yield from self._open(tenant, op.namespace, op.key, result.value)
             return Item(value=value, key=op.key, namespace=op.namespace, created_at=result.created_at, updated_at=result.updated_at)
         if isinstance(op, SearchOp):
             items = []
@@ -252,8 +254,12 @@ class SealedStore(BaseStore):
     def _open_found(self, tenant: str, op: SearchOp, row: SearchItem) -> Steps[SearchItem]:
         if row.namespace[: len(op.namespace_prefix)] != tuple(op.namespace_prefix):
             raise AuthenticationError("authentication_failed", "the store found an item outside the namespace that was searched")
-        value = yield from self._sealer.open(tenant, row.namespace, row.key, row.value)
+        value = yield from self._open(tenant, row.namespace, row.key, row.value)
         return SearchItem(row.namespace, row.key, value, row.created_at, row.updated_at, row.score)
+
+    def _open(self, tenant: str, namespace: tuple[str, ...], key: str, stored: object) -> Steps[dict[str, Any]]:
+        window = self._migration.window(tenant) if self._migration else None
+        return (yield from self._sealer.open(tenant, namespace, key, stored, window))
 
     # -- semantic search
 
