@@ -408,7 +408,6 @@ def test_pruned_parent_is_legal(databases: Databases) -> None:
         assert value("role", "guest of t1")(saver.get_tuple(HERE))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_shallow(make_backend: Any, keyring: Keyring) -> None:
     """One row per channel: an older value put back opens at no newer version, and the older version is not the manifest's."""
     backend = make_backend(ShallowPostgres)

@@ -143,7 +143,6 @@ def test_a_further_field_dropped(database: Database) -> None:
     assert "pending_sends" not in database.saver.get_tuple(HERE).checkpoint
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_shallow_savers_give_back_every_send_of_a_namespace(make_backend: Any, keyring: Keyring) -> None:
     with opened(make_backend(ShallowPostgres), keyring) as database:
         first = checkpoint(OLD, "admin", "1")

@@ -76,7 +76,6 @@ def test_a_wrong_layout_is_refused_not_short_of_a_channel(make_backend: Any, key
 
 
 @pytest.mark.parametrize("kind", [Postgres, ShallowPostgres], ids=lambda cls: cls.__name__)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_what_is_not_new_is_not_missed(kind: type[Backend], make_backend: Any, keyring: Keyring) -> None:
     """On a thread's first checkpoint Postgres drops values that are not in `new_versions`: a manifest must not list them."""
     values = []
@@ -153,7 +152,6 @@ def test_sends_of_old_checkpoints(kind: type[Backend], make_backend: Any, keyrin
         assert listed == [[{"send": 1}, {"send": 2}], None]
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("kind", [ShallowPostgres, Redis], ids=lambda cls: cls.__name__)
 def test_sends_that_a_saver_adds(kind: type[Backend], make_backend: Any, keyring: Keyring) -> None:
     with opened(make_backend(kind), keyring) as saver:
@@ -177,7 +175,6 @@ def test_redis_makes_versions_strings(make_backend: Any, keyring: Keyring) -> No
 
 
 @pytest.mark.parametrize("kind", [ShallowPostgres, ShallowRedis, AsyncShallowRedis], ids=lambda cls: cls.__name__)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_shallow_savers_answer_with_the_latest(kind: type[Backend], make_backend: Any, keyring: Keyring) -> None:
     backend = make_backend(kind)
     with opened(backend, keyring) as saver:
