@@ -69,6 +69,25 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_the_guides_migration_runs(names: dict[str, Any]) -> None:
+    from langgraph.checkpoint.sqlite import SqliteSaver
+
+    from sealpoint import Keyring
+    from sealpoint.scan import scan
+
+    section = (ROOT / "docs" / "GUIDE.md").read_text().split("## Migrating\n")[1].split("\n## ")[0]
+    with SqliteSaver.from_conn_string("old.db") as inner:
+        names["builder"].compile(checkpointer=inner).invoke(names["inputs"], {"configurable": {"thread_id": "t1", "workspace_id": "acme"}})
+    with Keyring.connect("memory:", kek="env:SEALPOINT_KEK") as keyring:
+        names["keyring"] = keyring
+        first, second = python_blocks(section)
+        exec(first, names)  # noqa: S102
+        assert names["migration"].counts()["acme"]["checkpoints"] > 0
+        assert not scan("old.db").ok
+        exec(second, names)  # noqa: S102
+    assert scan("old.db").ok
+
+
 def test_every_error_code_has_its_remedy() -> None:
     from sealpoint._native import ERROR_CODES
 
