@@ -19,6 +19,7 @@ from langgraph.checkpoint.redis import RedisSaver, ShallowRedisSaver
 from langgraph.checkpoint.redis.aio import AsyncRedisSaver
 from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from unseen import UnseenSaver
@@ -43,7 +44,7 @@ SAVERS = (
     MongoDBSaver,
     UnseenSaver,
 )
-OPTIONAL = ("delete_thread", "delete_for_runs", "copy_thread", "prune")
+OPTIONAL = ("delete_thread", "delete_for_runs", "copy_thread", "prune", "get_delta_channel_history")
 
 
 class Copying(InMemorySaver):
@@ -196,14 +197,27 @@ def test_copy_thread_seals_again(asynchronous: bool, keyring: Keyring) -> None:
     assert graph.invoke({"turn": 9, "log": ["on"]}, target)["log"] == [*here[0].values["log"], "on", "a9", "b9", "c"]
 
 
-def test_delta_history_is_verified(keyring: Keyring) -> None:
-    inner = InMemorySaver()
+class Walked(InMemorySaver):
+    """A saver that has no history of its own, and leaves the walk to the base class."""
+
+    get_delta_channel_history = BaseCheckpointSaver.get_delta_channel_history
+    aget_delta_channel_history = BaseCheckpointSaver.aget_delta_channel_history
+
+
+@pytest.mark.parametrize("cloned", [False, True])
+@pytest.mark.parametrize("kind", [InMemorySaver, Walked], ids=lambda cls: cls.__name__)
+def test_delta_history_is_verified(keyring: Keyring, kind: Any, cloned: bool) -> None:
+    inner = kind(serde=JsonPlusSerializer(allowed_msgpack_modules=[("elsewhere", "Other")]))
     saver = SealedSaver(inner, keyring, tenant=fixed("acme"))
+    if cloned:
+        first, saver = saver, saver.with_allowlist([("somewhere", "Something")])
+        assert saver is not first
+        del first._sealer  # the clone's history is its own
     graph = delta(saver)
     here: Any = {"configurable": {"thread_id": "t", "checkpoint_ns": ""}}
     for turn in range(2):
         graph.invoke({"turn": turn, "log": [f"in{turn}"]}, here)
-    ids = sorted(inner.storage["t"][""])
+    ids = sorted(saver.inner.storage["t"][""])
     history = saver.get_delta_channel_history(config=here, channels=["log", "turn"])
     assert history["log"]["writes"]
     assert asyncio.run(saver.aget_delta_channel_history(config=here, channels=["log", "turn"])) == history

@@ -1,13 +1,15 @@
 """Optional methods of a saver. LangGraph and its servers look at the class to see what a saver can do: a method that overrides the base
 class's is a promise. So the wrapper's class has exactly those that the inner saver's class has."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, DeltaChannelHistory
 
-from sealpoint.langgraph.history import Copy
+from sealpoint.langgraph.history import Copy, delta_history
 from sealpoint.langgraph.steps import arun, run
 from sealpoint.tenants import resolve_tenant
 
@@ -89,6 +91,26 @@ async def acopy_thread(self: "SealedSaver", source_thread_id: str, target_thread
             await self._storage.aput_writes(copy.writes_config, sealed_writes, task_id, *self._path("aput_writes", path))
 
 
+def get_delta_channel_history(self: "SealedSaver", *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
+    tenant = resolve_tenant(self._source, config)
+    return run(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
+
+
+async def aget_delta_channel_history(
+    self: "SealedSaver", *, config: RunnableConfig, channels: Sequence[str]
+) -> Mapping[str, DeltaChannelHistory]:
+    tenant = resolve_tenant(self._source, config)
+    return await arun(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
+
+
+def link_history(saver: "SealedSaver") -> None:
+    """A walk of the wrapper's own also where the class promises none: that of the base class does not see that a parent was removed."""
+    for method in (get_delta_channel_history, aget_delta_channel_history):
+        name = method.__name__
+        if getattr(type(saver), name) is getattr(BaseCheckpointSaver, name):
+            setattr(saver, name, MethodType(method, saver))
+
+
 _classes: "dict[tuple[type[SealedSaver], type[BaseCheckpointSaver[Any]]], type[SealedSaver]]" = {}
 _lock = Lock()
 _OPTIONAL: dict[str, Callable[..., Any]] = {
@@ -102,5 +124,7 @@ _OPTIONAL: dict[str, Callable[..., Any]] = {
         aprune,
         copy_thread,
         acopy_thread,
+        get_delta_channel_history,
+        aget_delta_channel_history,
     )
 }

@@ -1,7 +1,7 @@
 """SealedSaver: any LangGraph checkpoint saver, with nothing readable in its database."""
 
 import inspect
-from collections.abc import AsyncIterator, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from typing import Any, Literal, NamedTuple, cast
 
@@ -12,16 +12,14 @@ from langgraph.checkpoint.base import (
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
-    DeltaChannelHistory,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from sealpoint import Keyring
 from sealpoint.errors import InvalidArgumentError
-from sealpoint.langgraph.capabilities import class_for
+from sealpoint.langgraph.capabilities import class_for, link_history
 from sealpoint.langgraph.configs import asked_of, stripped
 from sealpoint.langgraph.container import legacy_storage_for, storage_for
-from sealpoint.langgraph.history import delta_history
 from sealpoint.langgraph.layouts import layout_of
 from sealpoint.langgraph.metadata import split
 from sealpoint.langgraph.reuse import SealedValues
@@ -87,6 +85,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         self._takes_task_path = {
             method: "task_path" in inspect.signature(getattr(inner, method)).parameters for method in ("put_writes", "aput_writes")
         }
+        link_history(self)
 
     @property
     def inner(self) -> BaseCheckpointSaver[Any]:
@@ -202,14 +201,6 @@ class SealedSaver(BaseCheckpointSaver[Any]):
                 if left is not None and (left := left - 1) == 0:
                     return
 
-    def get_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
-        tenant = resolve_tenant(self._source, config)
-        return run(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
-
-    async def aget_delta_channel_history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Mapping[str, DeltaChannelHistory]:
-        tenant = resolve_tenant(self._source, config)
-        return await arun(delta_history(self._sealer, *self._reading(tenant), tenant, config, channels), self._keyring)
-
     # -- what is the inner saver's own
 
     @property
@@ -234,6 +225,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         clone._inner, clone._sealer = inner, self._sealer.with_serde(inner.serde)
         if self._storage is self._inner:
             clone._storage = inner
+        link_history(clone)
         clone._legacy = legacy_storage_for(inner, self._sealer.layout, self._legacy_serde) if self._migration else clone._storage
         return clone
 
