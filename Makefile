@@ -27,7 +27,7 @@ test: $(VENV)/.built ## every test: core on both backends, vectors, Python packa
 	cargo test --quiet -p sealpoint-core --features hazmat
 	cargo test --quiet -p sealpoint-core --features hazmat,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: lint
 lint: $(VENV)/.built ## formatting, clippy, ruff, mypy, documentation links, cargo-deny

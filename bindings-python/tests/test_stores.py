@@ -381,6 +381,8 @@ def test_half_of_the_tables(damage: str, path: Path, url: str) -> None:
     with pytest.raises(StoreError) as caught:
         Keyring.connect(url, kek=KEK)
     assert_error(caught.value, "store_invalid", "setup()")
+    store_from_url(url).setup(3600)
+    ready(url).close()
 
 
 def test_tables_of_another_shape(path: Path, url: str) -> None:

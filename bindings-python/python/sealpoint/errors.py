@@ -1,6 +1,7 @@
 """What can go wrong: one list of codes, the same in every language (SPEC section 9).
 
-Match on `error.code`, or catch the class. No message holds key bytes, plaintext or context values.
+Match on `error.code`, or catch the class. No message holds key bytes, plaintext or context values, but
+those of `SealedSaver` name the thread and the channel, which are in the clear.
 """
 
 from __future__ import annotations

@@ -53,6 +53,8 @@ DAMAGE = {
         "UPDATE checkpoint_blobs SET type = 'bytes', blob = 'sealpoint:v1:wVMB' WHERE thread_id = %s",
         {"malformed"},
     ),
+    "no-v": ("UPDATE checkpoints SET checkpoint = checkpoint - 'v' WHERE thread_id = %s", {"malformed"}),
+    "no-map": ("UPDATE checkpoints SET checkpoint = '[1]' WHERE thread_id = %s", {"malformed"}),
     "versions-no-map": ("UPDATE checkpoints SET checkpoint = jsonb_set(checkpoint, '{versions_seen}', '7') WHERE thread_id = %s", None),
     "version-of-odd-type": (
         "UPDATE checkpoints SET checkpoint = jsonb_set(checkpoint, '{updated_channels}', '[{\"a\": 1.5}]') WHERE thread_id = %s",
@@ -82,6 +84,7 @@ def test_a_database_with_anything_in_it(make_backend: Any, keyring: Keyring) -> 
                     read(config("acme", thread))
                 assert caught.value.code in (codes or {"authentication_failed", "malformed"}), thread
                 assert "acme" not in str(caught.value)
+                assert caught.value.__context__ is None or isinstance(caught.value.__context__, SealpointError), "no driver's own words"
                 assert "a question" not in str(caught.value)
         assert chat(saver).get_state(config("acme", "well")).values["count"] == 7
         assert run(saver, "another")["count"] == 7
@@ -92,7 +95,7 @@ def test_an_error_names_what_it_is_about(make_backend: Any, keyring: Keyring) ->
     with backend.opened(wrap(keyring)) as saver, psycopg.connect(backend.place, autocommit=True) as sql:
         run(saver, "t")
         sql.execute("UPDATE checkpoint_blobs SET type = 'bytes', blob = 'x' WHERE channel = 'messages'")
-        with pytest.raises(PlaintextRefusedError, match=r"channel 'messages'.*stored without SealedSaver"):
+        with pytest.raises(PlaintextRefusedError, match=r"thread 't': channel 'messages'.*stored without SealedSaver"):
             saver.get_tuple(config("acme", "t"))
 
 

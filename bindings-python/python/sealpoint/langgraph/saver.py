@@ -16,7 +16,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from sealpoint import Keyring
-from sealpoint.errors import InvalidArgumentError
+from sealpoint.errors import InvalidArgumentError, MalformedError
 from sealpoint.langgraph.capabilities import class_for, link_history
 from sealpoint.langgraph.configs import asked_of, stripped
 from sealpoint.langgraph.container import legacy_storage_for, storage_for
@@ -125,7 +125,10 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         tenant = resolve_tenant(self._source, config)
         storage, window = self._reading(tenant)
-        found = storage.get_tuple(inward := stripped(config))
+        inward = stripped(config)
+        with _Damage(inward) as damage:
+            found = storage.get_tuple(inward)
+        damage.refuse()
         if found is None:
             return None
         opened = run(self._sealer.open_tuple(tenant, found, asked_of(config, ns=""), window=window), self._keyring)
@@ -134,7 +137,10 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         tenant = resolve_tenant(self._source, config)
         storage, window = self._reading(tenant)
-        found = await storage.aget_tuple(inward := stripped(config))
+        inward = stripped(config)
+        with _Damage(inward) as damage:
+            found = await storage.aget_tuple(inward)
+        damage.refuse()
         if found is None:
             return None
         opened = await arun(self._sealer.open_tuple(tenant, found, asked_of(config, ns=""), window=window), self._keyring)
@@ -161,7 +167,12 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             return
         storage, window = self._reading(plan.tenant)
         with closing(_closable(storage.list(plan.config, **plan.arguments))) as rows:
-            for row in rows:
+            while True:
+                with _Damage(plan.config) as damage:
+                    row = next(rows, None)
+                damage.refuse()
+                if row is None:
+                    return
                 steps = self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter, window=window)
                 found = run(steps, self._keyring)
                 if found is None:
@@ -187,12 +198,16 @@ class SealedSaver(BaseCheckpointSaver[Any]):
             return
         storage, window = self._reading(plan.tenant)
         async with aclosing(_aclosable(storage.alist(plan.config, **plan.arguments))) as rows:
-            async for listed in rows:
-                row: CheckpointTuple | None = listed
-                if self._sealer.layout.lists_summaries:
-                    row = await storage.aget_tuple(stripped(self._sealer.as_put(listed).config))
+            while True:
+                with _Damage(plan.config) as damage:
+                    row: CheckpointTuple | None = await anext(rows, None)
+                damage.refuse()
                 if row is None:
-                    continue
+                    return
+                if self._sealer.layout.lists_summaries:
+                    row = await storage.aget_tuple(stripped(self._sealer.as_put(row).config))
+                    if row is None:
+                        continue
                 steps = self._sealer.open_tuple(plan.tenant, row, plan.asked, wanted=plan.sealed_filter, window=window)
                 found = await arun(steps, self._keyring)
                 if found is None:
@@ -282,6 +297,32 @@ class _ListPlan(NamedTuple):
     sealed_filter: dict[str, Any]
     limit: int | None
     """Counted here, because the inner saver cannot know which rows a sealed filter lets through."""
+
+
+class _Damage:
+    """A row can be such that the saver's own code stumbles. Without a thread it is the question that is wrong, and the saver says so.
+
+    `refuse` after the block, not in it: the saver's message may hold a value, and would be the new error's context.
+    """
+
+    def __init__(self, config: RunnableConfig | None) -> None:
+        self._seen: str | None = None
+        self._expected = config is None or "thread_id" in config.get("configurable", {})
+
+    def __enter__(self) -> "_Damage":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        if kind is None or not self._expected or not issubclass(kind, (LookupError, TypeError, ValueError, AttributeError)):
+            return False
+        self._seen = kind.__name__
+        return True
+
+    def refuse(self) -> None:
+        if self._seen:
+            raise MalformedError(
+                "malformed", f"the saver cannot read a stored checkpoint ({self._seen}): the row is damaged, or not LangGraph's"
+            )
 
 
 def _closable(rows: Iterator[CheckpointTuple]) -> Generator[CheckpointTuple, None, None]:

@@ -187,7 +187,22 @@ class Sealer:
         """The row, verified and opened; None if its metadata is not what is `wanted`. With `only`, just these channels are opened. With
         `linked`, a parent that it was sealed with must still be there: a walk along parents would end too early unnoticed. An open
         `window` lets unsealed data through where a migration leaves some."""
-        found = self.as_put(found)
+        try:
+            return (yield from self._open_tuple(tenant, self.as_put(found), asked, wanted, only, linked, window))
+        except SealpointError as error:
+            thread = str(found.config["configurable"].get("thread_id"))
+            raise error_for(error.code, f"thread {thread[:100]!r}: {error}") from None
+
+    def _open_tuple(
+        self,
+        tenant: str,
+        found: CheckpointTuple,
+        asked: Asked,
+        wanted: Mapping[str, Any] | None,
+        only: Collection[str] | None,
+        linked: bool,
+        window: Window | None,
+    ) -> Steps[CheckpointTuple | None]:
         at, checkpoint_id = self._placed(tenant, found, asked)
         checkpoint = cast(dict[str, Any], found.checkpoint)
         unsealed = window if SEALED_KEY not in found.metadata else None

@@ -57,7 +57,11 @@ class SqliteStore:
 
     def setup(self, max_ttl: int) -> None:
         """See `KeyStore`."""
-        self.settings()
+        try:
+            self.settings()
+        except StoreError as error:
+            if NOT_SET_UP not in str(error):  # what is missing, setup is there to create
+                raise
         try:
             os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         except FileExistsError:
