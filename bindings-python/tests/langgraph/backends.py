@@ -26,7 +26,7 @@ from langgraph.checkpoint.redis.ashallow import AsyncShallowRedisSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from mongomock.collection import BulkOperationBuilder
-from postgres import new_database
+from postgres import new_schema
 from unseen import UnseenSaver
 
 Saver = BaseCheckpointSaver[Any]
@@ -45,8 +45,7 @@ class Home:
 
     @contextmanager
     def postgres(self, _: str) -> Iterator[str]:
-        admin = os.environ.get("SEALPOINT_TEST_POSTGRES") or self.request.getfixturevalue("postgres_server").dsn()
-        with new_database(admin) as dsn:
+        with new_schema(self.request.getfixturevalue("postgres_shared")) as dsn:
             yield dsn
 
     @contextmanager
