@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import pickle
 from typing import Any
 
 import pytest
 from support import OTHER_TENANT, TENANT, assert_error
 
 from sealpoint import InvalidArgumentError, TenantRequiredError, fixed, from_config, tenant_scope
-from sealpoint.tenants import check_source, resolve_tenant, returned_config
+from sealpoint.tenants import OwnedThread, check_source, resolve_tenant, returned_config
 
 
 def config(**configurable: Any) -> dict[str, Any]:
@@ -111,3 +114,31 @@ def test_configs_that_go_back_carry_the_tenant() -> None:
     assert back == {"configurable": {"thread_id": "t", "workspace_id": TENANT}, "tags": ["kept"]}
     assert given == config(thread_id="t")
     assert returned_config(fixed(TENANT), given, TENANT) is given
+
+
+def test_a_thread_id_that_went_back_names_its_tenant() -> None:
+    """LangGraph asks for a subgraph's state with the thread's id, and nothing else of the config."""
+    source = from_config("workspace_id")
+    thread = returned_config(source, config(thread_id="t"), TENANT)["configurable"]["thread_id"]
+    for same in (thread, str(thread), copy.deepcopy(thread), pickle.loads(pickle.dumps(thread))):  # noqa: S301
+        assert same == "t"
+        assert resolve_tenant(source, config(thread_id=same)) == TENANT
+    assert (json.dumps([thread]), repr(thread), f"{thread!s}") == ('["t"]', "'t'", "t")
+    assert resolve_tenant(source, config(thread_id=thread, workspace_id=OTHER_TENANT)) == OTHER_TENANT
+    with tenant_scope(OTHER_TENANT):
+        assert resolve_tenant(source, config(thread_id=thread)) == TENANT
+        assert resolve_tenant(source, config(thread_id="t")) == OTHER_TENANT
+
+
+@pytest.mark.parametrize("source", [from_config("org"), fixed(OTHER_TENANT), lambda _: OTHER_TENANT])
+def test_a_thread_id_names_no_tenant_to_another_source(source: Any) -> None:
+    """Another key may name other tenants by the same words."""
+    thread = returned_config(from_config("workspace_id"), config(thread_id="t"), TENANT)["configurable"]["thread_id"]
+    with tenant_scope(OTHER_TENANT):
+        assert resolve_tenant(source, config(thread_id=thread)) == OTHER_TENANT
+    for plain in (thread[:], thread + "", "".join([thread])):
+        assert not isinstance(plain, OwnedThread)
+
+
+def test_a_thread_id_that_is_no_string_goes_back_as_it_is() -> None:
+    assert returned_config(from_config("workspace_id"), config(thread_id=7), TENANT)["configurable"]["thread_id"] == 7

@@ -78,7 +78,7 @@ def check_source(source: object) -> TenantSource:
 
 
 def resolve_tenant(source: TenantSource, config: Config | None) -> str:
-    """The tenant of one call: from the config, else from `tenant_scope`.
+    """The tenant of one call: from the config (its key, else a thread id that a wrapper returned), else from `tenant_scope`.
 
     A key that is there but holds no tenant (None, a number, an empty string) is refused, never replaced by the scope's.
     Raises: `tenant_required`.
@@ -92,6 +92,9 @@ def resolve_tenant(source: TenantSource, config: Config | None) -> str:
                 configurable[source.key],
                 f"config['configurable'][{source.key!r}] is no tenant: a string that is not empty is needed",
             )
+        thread = configurable.get("thread_id")
+        if isinstance(thread, OwnedThread) and thread.source == source:
+            return thread.tenant
         scoped = _scope.get()
         if scoped is None:
             raise TenantRequiredError(
@@ -107,11 +110,30 @@ def tenant_key(source: TenantSource) -> str | None:
     return source.key if isinstance(source, FromConfig) else None
 
 
+class OwnedThread(str):
+    """The thread id in a config that goes back to the caller: the same string, which knows whose thread it is.
+
+    LangGraph asks for the state of a subgraph (`get_state(…, subgraphs=True)`, or the config in a task's `state`) with the thread's id and
+    a namespace, and nothing else of the config that it was asked with. Only this object gets there.
+    """
+
+    __slots__ = ("source", "tenant")
+    source: FromConfig
+    tenant: str
+
+    def __str__(self) -> str:  # LangGraph calls it on its way
+        return self
+
+
 def returned_config(source: TenantSource, config: _AnyConfig, tenant: str) -> _AnyConfig:
     """A config that goes back to the caller, with the tenant's key in it, so that a replay from it finds the tenant again."""
     if not isinstance(source, FromConfig):
         return config
     configurable = {**(config.get("configurable") or {}), source.key: tenant}
+    if isinstance(thread := configurable.get("thread_id"), str):
+        owned = OwnedThread(thread)
+        owned.source, owned.tenant = source, tenant
+        configurable["thread_id"] = owned
     return {**config, "configurable": configurable}  # type: ignore[return-value]  # still the caller's TypedDict
 
 

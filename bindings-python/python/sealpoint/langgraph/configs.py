@@ -1,8 +1,11 @@
 """LangGraph configs on their way in."""
 
+from typing import Any
+
 from langchain_core.runnables import RunnableConfig
 
 from sealpoint.langgraph.sealer import Asked
+from sealpoint.tenants import OwnedThread
 
 _KEPT = ("thread_id", "checkpoint_ns", "checkpoint_id")
 
@@ -11,7 +14,7 @@ def stripped(config: RunnableConfig) -> RunnableConfig:
     """What the inner saver may see: with the whole config it would store the user's keys in the clear itself."""
     if not (conf := config.get("configurable")):
         return {}
-    return {"configurable": {key: conf[key] for key in _KEPT if key in conf}}
+    return {"configurable": {key: _plain(conf[key]) for key in _KEPT if key in conf}}
 
 
 def asked_of(config: RunnableConfig | None, *, ns: str | None = None) -> Asked:
@@ -19,3 +22,8 @@ def asked_of(config: RunnableConfig | None, *, ns: str | None = None) -> Asked:
     conf = (config or {}).get("configurable") or {}
     thread, asked_ns, checkpoint = conf.get("thread_id"), conf.get("checkpoint_ns"), conf.get("checkpoint_id")
     return Asked(None if thread is None else str(thread), ns if asked_ns is None else asked_ns, str(checkpoint) if checkpoint else None)
+
+
+def _plain(value: Any) -> Any:
+    """Without the tenant that a thread id from a returned config carries."""
+    return str.__str__(value) if isinstance(value, OwnedThread) else value

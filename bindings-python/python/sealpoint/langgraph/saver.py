@@ -49,7 +49,9 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     Each call raises `SealpointError` with a code of SPEC section 9. Row-level operations that need no key (`delete_thread`, `prune`,
     `delete_for_runs`) exist if the inner saver has them and go straight to it: sealing is not authorization.
 
-    Configs that the saver returns carry the tenant's key again, so that a replay from a history config finds its tenant.
+    Configs that the saver returns carry the tenant's key again, so that a replay from a history config finds its tenant; their thread id
+    carries it too, since LangGraph asks for a subgraph's state with nothing else. What is kept of such a config elsewhere (as JSON, say)
+    names no tenant: put its key back, or call within `tenant_scope`.
     """
 
     def __new__(cls, inner: BaseCheckpointSaver[Any] | None = None, *_args: Any, **_kwargs: Any) -> "SealedSaver":
