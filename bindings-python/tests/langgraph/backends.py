@@ -63,6 +63,8 @@ class Backend:
     saver: Callable[[str], AbstractContextManager[Any]]
     history_kept = True
     """False: the saver keeps a thread's latest checkpoint only."""
+    write_order_kept = True
+    """False: the writes of parallel tasks come back in the order in which they happened to arrive, or in none."""
 
     def __init__(self, place: str) -> None:
         self.place = place
@@ -123,6 +125,7 @@ class ShallowPostgres(Postgres):
 
 class Redis(Backend):
     home = Home.redis
+    write_order_kept = False
     saver = RedisSaver.from_conn_string
 
 
@@ -145,6 +148,8 @@ BulkOperationBuilder.add_update = _add_update_of_newer_drivers
 
 class FakeMongo(Backend):
     """The real saver, a fake database."""
+
+    write_order_kept = False
 
     def __init__(self, place: str) -> None:
         super().__init__(place)
@@ -219,6 +224,7 @@ class AsyncShallowPostgres(AsyncPostgres):
 
 class AsyncRedis(AsyncBackend):
     home = Home.redis
+    write_order_kept = False
     asaver = AsyncRedisSaver.from_conn_string
 
 

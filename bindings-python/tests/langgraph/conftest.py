@@ -13,6 +13,8 @@ from store_backends import STORE_BACKENDS, StoreBackend
 
 from sealpoint import Keyring
 
+pytest.register_assert_rewrite("same")
+
 MakeBackend = Callable[..., Backend]
 
 

@@ -137,14 +137,19 @@ class Log(TypedDict, total=False):
     turn: int
 
 
-def delta(saver: Any) -> Any:
+def delta(saver: Any, parallel: bool = True) -> Any:
+    """`parallel`: whether two nodes write at once. A delta channel is rebuilt from writes in the order in which a saver gives them back."""
     builder = StateGraph(Log)
     builder.add_node("a", lambda state: {"log": [f"a{state['turn']}"]})
     builder.add_node("b", lambda state: {"log": [f"b{state['turn']}"]})
     builder.add_node("c", lambda state: {"log": ["c"], "turn": state["turn"] + 1})
     builder.add_edge(START, "a")
-    builder.add_edge(START, "b")
-    builder.add_edge(["a", "b"], "c")
+    if parallel:
+        builder.add_edge(START, "b")
+        builder.add_edge(["a", "b"], "c")
+    else:
+        builder.add_edge("a", "b")
+        builder.add_edge("b", "c")
     return builder.compile(checkpointer=saver)
 
 

@@ -61,7 +61,9 @@ def comparable(value: Any) -> Any:
             entries = sorted(value.items(), key=lambda entry: _ID.sub("", str(entry[0])))
             return {named(str(key)): plain(item) for key, item in entries if key != TENANT_KEY}
         if isinstance(value, BaseMessage):
-            return [value.type, plain(value.model_dump())]
+            # Reducers give a message its id in place, while a background thread may be storing the message already.
+            own = {"id": value.id} if value.id and not _ID.search(value.id) else {}
+            return [value.type, plain({**value.model_dump(exclude={"id"}), **own})]
         if isinstance(value, (list, tuple)):
             return [plain(item) for item in value]
         if isinstance(value, (set, frozenset)):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from backends import AsyncBackend, Backend
 from langgraph.errors import NodeError
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 from same import ASYNC, SOME, SYNC_AND_ASYNC, assert_same, config
@@ -70,9 +70,8 @@ def scenario_fixed_after_failure(backend: Backend, wrap: Any) -> Any:
     builder.add_edge("first", "beside")
     builder.add_edge("first", "fails")
     builder.add_edge(["beside", "fails"], "last")
-    with backend.opened(wrap) as saver:
-        with pytest.raises(ValueError, match="canary defect"):
-            backend.invoke(builder.compile(checkpointer=saver), {"log": ["canary in"]}, {**config(), "max_concurrency": 1})
+    with backend.opened(wrap) as saver, pytest.raises(ValueError, match="canary defect"):
+        backend.invoke(builder.compile(checkpointer=saver), {"log": ["canary in"]}, {**config(), "max_concurrency": 1})
     with backend.opened(wrap) as saver:
         failed = backend.state(builder.compile(checkpointer=saver), config())
         assert [task.error and "canary defect" in task.error for task in failed.tasks] == [None, True]
@@ -179,7 +178,8 @@ def nested(saver: Any) -> Any:
         middle.add_node("innermost", innermost.compile())
         middle.add_edge(START, "before")
         middle.add_edge("before", "innermost")
-        return lambda state, graph=middle.compile(): {"log": graph.invoke({"note": "", "log": []})["log"]}
+        graph = middle.compile()
+        return lambda state: {"log": graph.invoke({"note": "", "log": []})["log"]}
 
     builder = StateGraph(State)
     builder.add_node("left", branch("left", ask))
@@ -269,20 +269,21 @@ def scenario_breakpoints(backend: Backend, wrap: Any) -> Any:
 
 def scenario_durability(backend: Backend, wrap: Any) -> Any:
     """A pause in a subgraph under each durability. What is kept on the way differs, what comes out does not."""
+    sub = StateGraph(State)
+    sub.add_node("ask", lambda state: {"log": [interrupt("canary?")]})
+    sub.add_edge(START, "ask")
+    below = sub.compile()
+    builder = StateGraph(State)
+    builder.add_node("before", lambda state: {"count": 1})
+    builder.add_node("sub", lambda state: {"note": below.invoke({"log": []})["log"][0]})
+    builder.add_node("after", lambda state: {"log": ["canary out"]})
+    builder.add_edge(START, "before")
+    builder.add_edge("before", "sub")
+    builder.add_edge("sub", "after")
     found = {}
     for durability in ("sync", "async", "exit"):
         for step in ({"log": ["canary in"]}, Command(resume="canary yes")):
             with backend.opened(wrap) as saver:
-                sub = StateGraph(State)
-                sub.add_node("ask", lambda state: {"log": [interrupt("canary?")]})
-                sub.add_edge(START, "ask")
-                builder = StateGraph(State)
-                builder.add_node("before", lambda state: {"count": 1})
-                builder.add_node("sub", lambda state, sub=sub.compile(): {"note": sub.invoke({"log": []})["log"][0]})
-                builder.add_node("after", lambda state: {"log": ["canary out"]})
-                builder.add_edge(START, "before")
-                builder.add_edge("before", "sub")
-                builder.add_edge("sub", "after")
                 graph = builder.compile(checkpointer=saver)
                 result = backend.invoke(graph, step, config(durability), durability=durability)
                 states = [(state.values, state.next, state.metadata["step"]) for state in backend.history(graph, config(durability))]
@@ -346,7 +347,7 @@ SCENARIOS = [value for name, value in sorted(globals().items()) if name.startswi
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__.removeprefix("scenario_"))
-@pytest.mark.parametrize("kind", (*SYNC_AND_ASYNC, *SOME))
+@pytest.mark.parametrize("kind", [*SYNC_AND_ASYNC, *SOME])
 def test_runs(kind: type[Backend], scenario: Any, keyring: Keyring, make_backend: Any) -> None:
     assert_same(kind, scenario, keyring, make_backend)
 

@@ -5,13 +5,13 @@ from typing import Annotated, Any, TypedDict, get_args
 
 import pytest
 from backends import AsyncBackend, Backend
-from scripted import Scripted
 from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.config import get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, StreamMode, interrupt
 from same import ASYNC, SOME, assert_same, config
+from scripted import Scripted
 
 from sealpoint import Keyring
 

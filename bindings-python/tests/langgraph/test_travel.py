@@ -162,12 +162,12 @@ SCENARIOS = [value for name, value in sorted(globals().items()) if name.startswi
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__.removeprefix("scenario_"))
-@pytest.mark.parametrize("kind", (*SYNC_AND_ASYNC, *SOME))
+@pytest.mark.parametrize("kind", [*SYNC_AND_ASYNC, *SOME])
 def test_travels(kind: type[Backend], scenario: Any, keyring: Keyring, make_backend: Any) -> None:
     assert_same(kind, scenario, keyring, make_backend)
 
 
-@pytest.mark.parametrize("kind", (*SYNC_AND_ASYNC, *SOME))
+@pytest.mark.parametrize("kind", [*SYNC_AND_ASYNC, *SOME])
 def test_the_place_of_a_subgraphs_state_names_the_tenant(kind: type[Backend], keyring: Keyring, make_backend: Any) -> None:
     """LangGraph leaves the application's keys out of it: it has the thread's id and a namespace."""
     backend = make_backend(kind)
