@@ -63,8 +63,8 @@ fuzz: ## fuzz each target for FUZZ_SECONDS (60); needs nightly Rust
 	done
 
 .PHONY: soak
-soak: $(VENV)/.built ## the concurrency tests with many more tenants and runs
-	SEALPOINT_SOAK=1 $(BIN)/python -m pytest bindings-python/tests -k "tenants or concurren" -s
+soak: $(VENV)/.built ## the tests that are marked so, with thousands of runs
+	SEALPOINT_SOAK=1 $(BIN)/python -m pytest bindings-python/tests -m soak -s
 
 .PHONY: clean
 clean: ## remove what was built

@@ -3,18 +3,16 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from pathlib import Path
 from typing import Any
 
 import pytest
 from backends import Backend
 from graphs import CHAT_INPUT, Chat, chat
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import START, StateGraph
 
 from sealpoint import Keyring
-from sealpoint.errors import AuthenticationError, InvalidArgumentError, KeyNotFoundError, SealpointError, TenantRequiredError
+from sealpoint.errors import AuthenticationError, InvalidArgumentError, KeyNotFoundError, TenantRequiredError
 from sealpoint.langgraph import SealedSaver, fixed, from_config, tenant_scope
 
 
@@ -213,40 +211,3 @@ def test_wrong_objects_are_refused(keyring: Keyring) -> None:
     for inner, ring in ((saver, keyring), (object(), keyring), (InMemorySaver(), object())):
         with pytest.raises(InvalidArgumentError):
             SealedSaver(inner, ring, tenant=fixed("acme"))  # type: ignore[arg-type]
-
-
-def test_twenty_tenants_at_once(keyring: Keyring, tmp_path: Path) -> None:
-    """Half in threads, half in tasks, over one saver and thread ids that all tenants use."""
-    with SqliteSaver.from_conn_string(str(tmp_path / "state.db")) as inner:
-        sealed = SealedSaver(inner, keyring, tenant=from_config("workspace_id"))
-        memory = SealedSaver(InMemorySaver(), keyring, tenant=from_config("workspace_id"))
-        graph, agraph = chat(sealed), chat(memory)
-
-        def given(tenant: str) -> Any:
-            return {"seen": [tenant], "messages": [("user", tenant)]}
-
-        def in_thread(tenant: str) -> list[str]:
-            for _ in range(3):
-                graph.invoke(given(tenant), config(f"t-{tenant}", tenant))
-            return [item for item in graph.get_state(config(f"t-{tenant}", tenant)).values["seen"] if item.startswith("tenant")]
-
-        async def in_task(tenant: str) -> list[str]:
-            for _ in range(3):
-                await agraph.ainvoke(given(tenant), config(f"t-{tenant}", tenant))
-            state = await agraph.aget_state(config(f"t-{tenant}", tenant))
-            return [item for item in state.values["seen"] if item.startswith("tenant")]
-
-        async def all_tasks() -> list[list[str]]:
-            return await asyncio.gather(*(in_task(f"tenant-{number}") for number in range(10, 20)))
-
-        with ThreadPoolExecutor(5) as pool:
-            futures = [pool.submit(copy_context().run, in_thread, f"tenant-{number}") for number in range(10)]
-            tasks = pool.submit(asyncio.run, all_tasks())
-            found = [future.result() for future in futures] + tasks.result()
-        assert found == [[f"tenant-{number}"] * 3 for number in range(20)]
-        for saver, numbers in ((sealed, range(10)), (memory, range(10, 20))):
-            for number in numbers:
-                stranger = f"tenant-{(number + 1) % 20}"
-                with pytest.raises(SealpointError) as caught:
-                    saver.get_tuple(config(f"t-tenant-{number}", stranger))
-                assert caught.value.code in ("authentication_failed", "key_not_found")
