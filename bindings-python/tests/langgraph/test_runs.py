@@ -47,7 +47,7 @@ def scenario_retries(backend: Backend, wrap: Any) -> Any:
 
 
 def scenario_fixed_after_failure(backend: Backend, wrap: Any) -> Any:
-    """A node raises for good; after the fix the run goes on, and what had finished does not run again."""
+    """A node raises for good; after the fix the run goes on. What had finished does not run again: its writes come back, in their order."""
     ran: list[str] = []
     broken = True
 
@@ -57,9 +57,9 @@ def scenario_fixed_after_failure(backend: Backend, wrap: Any) -> Any:
             raise ValueError("canary defect")
         return {"log": ["canary fixed"]}
 
-    def beside(state: State) -> State:
+    def beside(state: State) -> list[Command[Any]]:
         ran.append("beside")
-        return {"log": ["canary beside"]}
+        return [Command(update={"log": [f"canary beside {number}"]}) for number in range(12)]
 
     builder = StateGraph(State)
     builder.add_node("first", lambda state: {"log": ["canary first"]})
@@ -80,6 +80,7 @@ def scenario_fixed_after_failure(backend: Backend, wrap: Any) -> Any:
         graph = builder.compile(checkpointer=saver)
         result = backend.invoke(graph, None, config())
         assert sorted(ran) == ["beside", "fails", "fails"]
+        assert [line for line in result["log"] if "beside" in line] == [f"canary beside {number}" for number in range(12)]
         return failed, result, backend.history(graph, config())
 
 

@@ -37,7 +37,8 @@ class SealedCache(BaseCache[ValueT], Generic[ValueT]):
     be changed.
 
     LangGraph's sync runs lose the caller's context for the last of several nodes that finish in parallel, and for tasks of the functional
-    API: such a result has no tenant and is not cached, which is logged. Async runs, `fixed` and functions that do not depend on the context don't lose it.
+    API: such a result has no tenant and is not cached, which is logged. Async runs, `fixed` and functions that do not depend on the
+    context don't lose it.
 
     **What keys give away.** They stay readable, and LangGraph makes them of an unkeyed hash of the node's input (XXH3, not a cryptographic
     one): whoever reads the cache sees which runs had equal inputs, and finds an input that can be guessed by hashing the guesses.
