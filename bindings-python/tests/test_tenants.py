@@ -125,9 +125,13 @@ def test_a_thread_id_that_went_back_names_its_tenant() -> None:
         assert resolve_tenant(source, config(thread_id=same)) == TENANT
     assert (json.dumps([thread]), repr(thread), f"{thread!s}") == ('["t"]', "'t'", "t")
     assert resolve_tenant(source, config(thread_id=thread, workspace_id=OTHER_TENANT)) == OTHER_TENANT
-    with tenant_scope(OTHER_TENANT):
+    with tenant_scope(TENANT):
         assert resolve_tenant(source, config(thread_id=thread)) == TENANT
+    with tenant_scope(OTHER_TENANT):
         assert resolve_tenant(source, config(thread_id="t")) == OTHER_TENANT
+        with pytest.raises(TenantRequiredError) as caught:
+            resolve_tenant(source, config(thread_id=thread))
+        assert_error(caught.value, "tenant_required", "another tenant")
 
 
 @pytest.mark.parametrize("source", [from_config("org"), fixed(OTHER_TENANT), lambda _: OTHER_TENANT])

@@ -92,10 +92,16 @@ def resolve_tenant(source: TenantSource, config: Config | None) -> str:
                 configurable[source.key],
                 f"config['configurable'][{source.key!r}] is no tenant: a string that is not empty is needed",
             )
+        scoped = _scope.get()
         thread = configurable.get("thread_id")
         if isinstance(thread, OwnedThread) and thread.source == source:
+            if scoped not in (None, thread.tenant):
+                raise TenantRequiredError(
+                    "tenant_required",
+                    "tenant_scope names another tenant than the config that this thread id is from: "
+                    f"set config['configurable'][{source.key!r}]",
+                )
             return thread.tenant
-        scoped = _scope.get()
         if scoped is None:
             raise TenantRequiredError(
                 "tenant_required",
