@@ -92,6 +92,11 @@ def new_kek() -> str:
 # -- timing
 
 
+def settle_allocator() -> None:
+    """As in a process that has run for a while: having freed a large block once, the allocator keeps what it gets."""
+    bytes(31 << 20)
+
+
 def _thread_time_is_fine() -> bool:
     try:
         return time.get_clock_info("thread_time").resolution <= 1e-6
@@ -206,6 +211,11 @@ def _version(package: str) -> str | None:
 
 def verdict(passed: bool) -> str:
     return "pass" if passed else "MISSED"
+
+
+def show_targets(targets: Iterable[Mapping[str, Any]]) -> None:
+    for target in targets:
+        print(f"{verdict(target['passed']):6}  {target['text']}: {number(target['measured'])}")
 
 
 def size_name(count: int) -> str:

@@ -80,8 +80,7 @@ def main() -> int:
     rows = measure(contenders, sizes, rounds, sample_ms=0.7 if options.quick else 1.5)
     targets = judge(rows)
     show(rows, sizes, list(contenders))
-    for target in targets:
-        print(f"{harness.verdict(target['passed']):6}  {target['text']}: {harness.number(target['measured'])}")
+    harness.show_targets(targets)
     if options.output:
         facts = harness.machine(PACKAGES)
         harness.write(options.output, {"machine": facts, "clock": harness.CLOCK, "rows": rows, "targets": targets})
@@ -89,8 +88,7 @@ def main() -> int:
 
 
 def measure(contenders: dict[str, Contender], sizes: tuple[int, ...], rounds: int, sample_ms: float) -> list[dict[str, Any]]:
-    # As in a process that has run for a while: having freed a large block once, the allocator keeps what it gets.
-    bytes(31 << 20)
+    harness.settle_allocator()
     rows = []
     for size in sizes:
         payload = os.urandom(size)
