@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import harness
 from graph_profile import profile
-from savers import BARE, EAX, MEMORY, POSTGRES, SEALED, SQLITE, Databases, Wrap, makers
+from savers import BARE, MEMORY, POSTGRES, SEALED, SQLITE, Databases, Wrap, makers
 from workloads import DOCUMENTS, MESSAGES, MIXED, STRING, Workload, turn, workload
 
 RESULT = "python-graph.json"

@@ -131,5 +131,3 @@ def _kind(function: tuple[str, int, str]) -> str | None:
         return next((what for part, what in _NATIVE if part in name), None)
     path = file.replace(os.sep, "/")
     return next((what for part, what in _PLACES if part in path), "other")
-
-

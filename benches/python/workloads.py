@@ -149,22 +149,25 @@ def _documents(steps: int) -> Workload:
         }
         found.append(document)
         size += len(ormsgpack.packb(document))
-    return _unchanging(steps, list[dict[str, Any]], found)
+    return _unchanging(steps, found)
 
 
 def _string(steps: int) -> Workload:
-    return _unchanging(steps, str, _words(random.Random(1), LARGE // 5)[:LARGE])
+    return _unchanging(steps, _words(random.Random(1), LARGE // 5)[:LARGE])
 
 
-def _unchanging(steps: int, kind: Any, value: Any) -> Workload:
+def _unchanging(steps: int, value: Any) -> Workload:
     graph = harness.peer("langgraph.graph", "langgraph")
-    state = TypedDict("state", {"large": kind, "step": int}, total=False)  # type: ignore[operator, misc]
+
+    class State(TypedDict, total=False):
+        large: Any
+        step: int
 
     def work(state: Any) -> dict[str, Any]:
         done = state.get("step", 0)
         return {"step": done + 1, **({} if done else {"large": value})}
 
-    return Workload(_loop(graph.StateGraph(state), work, steps), {"step": 0}, "large", len(value))
+    return Workload(_loop(graph.StateGraph(State), work, steps), {"step": 0}, "large", len(value))
 
 
 def _loop(made: Any, node: Callable[[Any], dict[str, Any]], steps: int) -> Any:

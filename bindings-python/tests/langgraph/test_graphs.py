@@ -11,6 +11,7 @@ from backends import (
     AsyncShallowRedis,
     AsyncSqlite,
     Backend,
+    Memory,
     Redis,
     ShallowRedis,
     Sqlite,
@@ -158,6 +159,42 @@ def scenario_changed_in_place(backend: Backend, wrap: Any) -> Any:
         graph = builder.compile(checkpointer=saver)
         value = backend.invoke(graph, {"cart": [], "turn": 0}, config("t"))
         return value, backend.state(graph, config("t")).values
+
+
+def test_a_large_value_changed_in_place(keyring: Keyring, make_backend: Any) -> None:
+    """The one difference to a bare saver, as `SealedSaver` says: what a node changed and did not return is not stored for sure, as with
+    bare savers that have a table of values. What it returns is."""
+    from typing import TypedDict
+
+    from langgraph.graph import START, StateGraph
+
+    class Cart(TypedDict, total=False):
+        cart: list[str]
+        turn: int
+
+    def add(state: Cart) -> Cart:
+        state["cart"].append("x" * 20_000)
+        return {"turn": state["turn"] + 1} if state["turn"] < 4 else {"turn": 5, "cart": state["cart"]}
+
+    builder = StateGraph(Cart)
+    builder.add_node("add", add)
+    builder.add_edge(START, "add")
+    builder.add_conditional_edges("add", lambda state: "add" if state["turn"] < 5 else "__end__")
+
+    def stored(kind: type[Backend], name: str, wrap: Any) -> list[int]:
+        backend = make_backend(kind, name)
+        with backend.opened(wrap) as saver:
+            graph = builder.compile(checkpointer=saver)
+            backend.invoke(graph, {"cart": [], "turn": 0}, config("t"))
+            return [len(state.values["cart"]) for state in backend.history(graph, config("t")) if "cart" in state.values]
+
+    def seal(inner: Any) -> SealedSaver:
+        return SealedSaver(inner, keyring, tenant=from_config("workspace_id"))
+
+    assert stored(Sqlite, "bare", lambda inner: inner) == [5, 4, 3, 2, 1, 0]
+    assert stored(Sqlite, "sealed", seal) == [5, 1, 1, 1, 1, 0]
+    assert stored(Memory, "bare-table", lambda inner: inner) == [5, 0, 0, 0, 0, 0]
+    assert stored(Memory, "sealed-table", seal) == [5, 0, 0, 0, 0, 0]
 
 
 SCENARIOS = [value for name, value in sorted(globals().items()) if name.startswith("scenario_")]

@@ -8,13 +8,15 @@ import pytest
 from backends import database
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from sealpoint import Keyring
+from sealpoint import Keyring, SealpointError
 from sealpoint.langgraph import SealedSaver, fixed
-from sealpoint.langgraph.reuse import SealedValues
+from sealpoint.langgraph.reuse import Kept, SealedValues
 
 DOCUMENT = "d" * 5000
+DOCUMENTS = [{"text": "d" * 5000} for _ in range(4)]
 
 
 class Recorder(InMemorySaver):
@@ -66,19 +68,34 @@ def saver(inner: Unknown, keyring: Keyring) -> SealedSaver:
     return SealedSaver(inner, keyring, tenant=lambda config: "globex" if config["configurable"]["thread_id"] == "g" else "acme")
 
 
-def test_the_same_unchanged_object_is_sealed_once(saver: SealedSaver, inner: Unknown) -> None:
-    first = put(saver, inner, "1", DOCUMENT, new=["document"])
-    assert put(saver, inner, "2", DOCUMENT) == first
+def sealed_and_kept(saver: SealedSaver, inner: Unknown, value: Any, version: Any = 1) -> bytes:
+    """The envelope that is kept: of the first step that left the value as it was."""
+    put(saver, inner, "1", value, version, new=["document"])
+    kept: bytes = put(saver, inner, "2", value, version)
+    return kept
+
+
+@pytest.mark.parametrize("value", [DOCUMENT, b"d", 7, 0.5, True, DOCUMENTS], ids=lambda value: type(value).__name__)
+def test_the_same_unchanged_object_is_not_sealed_again(value: Any, saver: SealedSaver, inner: Unknown) -> None:
+    kept = sealed_and_kept(saver, inner, value)
+    assert put(saver, inner, "3", value) == kept
+    assert put(saver, inner, "4", value) == kept
 
 
 def test_what_is_new_is_sealed_again(saver: SealedSaver, inner: Unknown) -> None:
-    first = put(saver, inner, "1", DOCUMENT, new=["document"])
-    assert put(saver, inner, "2", DOCUMENT, new=["document"]) != first
+    kept = sealed_and_kept(saver, inner, DOCUMENT)
+    assert put(saver, inner, "3", DOCUMENT, new=["document"]) != kept
+
+
+def test_what_changes_at_each_step_is_not_kept(saver: SealedSaver, inner: Unknown) -> None:
+    for number in range(3):
+        put(saver, inner, str(number), [*DOCUMENTS, number], number, new=["document"])
+    assert len(saver._sealer.reuse) == 0
 
 
 def test_an_equal_object_is_sealed_again(saver: SealedSaver, inner: Unknown) -> None:
-    first = put(saver, inner, "1", DOCUMENT, new=["document"])
-    assert put(saver, inner, "2", "".join(["d" * 2500] * 2)) != first
+    kept = sealed_and_kept(saver, inner, DOCUMENT)
+    assert put(saver, inner, "3", "".join(["d" * 2500] * 2)) != kept
 
 
 def test_two_forks_with_one_version_do_not_mix(saver: SealedSaver, inner: Unknown, keyring: Keyring) -> None:
@@ -86,9 +103,10 @@ def test_two_forks_with_one_version_do_not_mix(saver: SealedSaver, inner: Unknow
     left, right = "l" * 5000, "r" * 5000
     put(saver, inner, "1", DOCUMENT, 1, new=["document"])
     put(saver, inner, "2", left, 2, new=["document"])
-    put(saver, inner, "3", right, 2, new=["document"])
-    back = put(saver, inner, "4", left, 2)
-    on = put(saver, inner, "5", right, 2)
+    put(saver, inner, "3", left, 2)
+    put(saver, inner, "4", right, 2, new=["document"])
+    back = put(saver, inner, "5", left, 2)
+    on = put(saver, inner, "6", right, 2)
     context = saver._sealer.keyring._cache
     from sealpoint.langgraph.positions import position
 
@@ -100,28 +118,43 @@ def test_two_forks_with_one_version_do_not_mix(saver: SealedSaver, inner: Unknow
     "other", [{"version": 2}, {"version": "1"}, {"thread": "u"}, {"thread": "g"}], ids=["version", "type of version", "thread", "tenant"]
 )
 def test_another_position_is_sealed_again(other: Any, saver: SealedSaver, inner: Unknown) -> None:
-    first = put(saver, inner, "1", DOCUMENT, 1, new=["document"])
-    assert put(saver, inner, "2", DOCUMENT, other.get("version", 1), thread=other.get("thread", "t")) != first
+    kept = sealed_and_kept(saver, inner, DOCUMENT)
+    assert put(saver, inner, "3", DOCUMENT, other.get("version", 1), thread=other.get("thread", "t")) != kept
 
 
-def test_what_could_have_changed_in_place_is_sealed_again(saver: SealedSaver, inner: Unknown) -> None:
+def test_a_version_that_no_context_takes_is_refused_still(saver: SealedSaver, inner: Unknown) -> None:
+    sealed_and_kept(saver, inner, DOCUMENT, 1)
+    with pytest.raises(SealpointError) as refused:
+        put(saver, inner, "3", DOCUMENT, True)
+    assert refused.value.code == "invalid_context"
+
+
+def test_a_small_value_that_changed_in_place_is_sealed_again(saver: SealedSaver, inner: Unknown) -> None:
     document = [DOCUMENT]
-    first = put(saver, inner, "1", document, new=["document"])
+    kept = sealed_and_kept(saver, inner, document)
     document.append("more")
-    second = put(saver, inner, "2", document)
-    assert len(second) > len(first)
+    assert len(put(saver, inner, "3", document)) > len(kept)
+
+
+def test_a_large_value_that_changed_in_place_is_not_looked_at(saver: SealedSaver, inner: Unknown) -> None:
+    """Within one version a value is one value: a node returns what it changed."""
+    documents = list(DOCUMENTS)
+    kept = sealed_and_kept(saver, inner, documents)
+    documents.append({"text": "more"})
+    assert put(saver, inner, "3", documents) == kept
+    assert len(put(saver, inner, "4", documents, 2, new=["document"])) > len(kept)
 
 
 def test_an_old_key_does_not_live_on(saver: SealedSaver, inner: Unknown, keyring: Keyring) -> None:
     from sealpoint._native import DataKey
 
-    first = put(saver, inner, "1", DOCUMENT, new=["document"])
+    first = sealed_and_kept(saver, inner, DOCUMENT)
     key, _ = DataKey.generate(tenant="acme", version=2)
     keyring._cache.insert(key, active=True)
-    second = put(saver, inner, "2", DOCUMENT)
+    second = put(saver, inner, "3", DOCUMENT)
     assert first[5:21] != second[5:21]
     assert second[5:21] == key.dek_id
-    assert put(saver, inner, "3", DOCUMENT) == second
+    assert put(saver, inner, "4", DOCUMENT) == second
 
 
 def test_what_was_read_is_reused(keyring: Keyring, tmp_path: Path) -> None:
@@ -146,18 +179,60 @@ def test_what_was_read_is_reused(keyring: Keyring, tmp_path: Path) -> None:
         assert again.checkpoint["channel_values"]["document"] == DOCUMENT
 
 
+def test_where_primitives_stay_inline_their_text_is_reused(keyring: Keyring) -> None:
+    class Watching(PostgresSaver):
+        """Never connects: what it is given is what Postgres would be."""
+
+        def __init__(self) -> None:
+            BaseCheckpointSaver.__init__(self)
+
+        def put(self, config: Any, checkpoint: Any, metadata: Any, new_versions: Any) -> Any:
+            given.append(checkpoint["channel_values"].get("document"))
+            return config
+
+    given: list[Any] = []
+    saver = SealedSaver(Watching(), keyring, tenant=fixed("acme"))
+    for number in range(3):
+        saver.put(config(parent="0"), checkpoint(str(number), DOCUMENT), {}, {})
+    assert given[1] == given[2] == given[0]
+    assert given[0].startswith("sealpoint:v1:")
+    # In the saver's table of values, where old releases kept strings too, it is bytes; inline it must be text.
+    place = ("acme", "t", "")
+    saver._sealer.reuse.keep(place, {"document": Kept(1, DOCUMENT, b"\xc1" * 100)})
+    saver.put(config(parent="0"), checkpoint("4", DOCUMENT), {}, {})
+    assert given[3].startswith("sealpoint:v1:")
+    saver.put(config(parent="0"), checkpoint("5", DOCUMENTS), {}, {})
+    assert given[4] is None
+    assert len(saver._sealer.reuse) == 0, "what is not stored again is not kept"
+
+
+def kept(value: object, length: int) -> dict[str, Kept]:
+    return {"document": Kept(1, value, b"e" * length)}
+
+
 def test_bounds() -> None:
-    kept = SealedValues(max_count=3, max_bytes=10_000)
-    values = [f"{number}" * 3000 for number in range(5)]
-    for number, value in enumerate(values):
-        kept.put(("acme", "t", "", str(number)), 1, value, b"e" * 3000)
-    assert len(kept) == 3
-    assert kept.get(("acme", "t", "", "0"), 1, values[0]) is None
-    assert kept.get(("acme", "t", "", "4"), 1, values[4]) == b"e" * 3000
-    kept.put(("acme", "t", "", "big"), 1, values[0], b"e" * 20_000)
-    assert len(kept) == 0, "what is larger than the bound is not kept either"
-    kept.put(("acme", "t", "", "list"), 1, ["x"], b"e" * 100)
-    assert len(kept) == 0, "a list may be changed in place"
+    values = SealedValues(max_threads=3, max_bytes=50_000)
+    places = [("acme", str(number), "") for number in range(5)]
+    for place in places[:4]:
+        values.keep(place, kept(DOCUMENT, 1000))
+    assert [bool(values.of(place)) for place in places] == [False, True, True, True, False]
+    values.of(places[1])
+    values.keep(places[4], kept(DOCUMENT, 20_000))
+    assert [bool(values.of(place)) for place in places] == [False, True, False, True, True], "the least recently used one goes"
+    values.keep(places[0], kept(DOCUMENTS, 9_000))
+    assert [bool(values.of(place)) for place in places] == [True, False, False, False, False], "an object takes more than its bytes"
+    values.keep(places[2], kept(DOCUMENT, 30_000))
+    assert [bool(values.of(place)) for place in places] == [True, False, False, False, False], "more than the bound is not kept"
+    values.keep(places[0], {})
+    assert len(values) == 0
+
+
+def test_what_was_kept_before_is_let_go() -> None:
+    values = SealedValues(max_bytes=50_000)
+    for _ in range(100):
+        values.keep(("acme", "t", ""), kept(DOCUMENT, 20_000))
+    values.keep(("acme", "u", ""), kept(DOCUMENT, 1000))
+    assert len(values) == 2
 
 
 def test_what_a_saver_would_not_store_is_not_sealed(keyring: Keyring) -> None:
@@ -175,6 +250,7 @@ def test_what_a_saver_would_not_store_is_not_sealed(keyring: Keyring) -> None:
     found = saver.get_tuple(config())
     assert found is not None
     assert found.checkpoint["channel_values"] == {"document": DOCUMENT}
+    assert len(saver._sealer.reuse) == 0
 
 
 def test_a_saver_without_task_path(saver: SealedSaver, inner: Unknown) -> None:

@@ -2,48 +2,78 @@
 
 import threading
 from collections import OrderedDict
-from typing import Any
+from collections.abc import Mapping
 
-Key = tuple[str, str, str, str]
-"""Tenant, thread, namespace, channel."""
+from sealpoint._native import envelope_dek_id
 
-REUSABLE = frozenset({str, bytes, int, float, bool})
-"""Immutable. Not None: channels that hold it are signals, new at each step."""
+Place = tuple[str, str, str]
+"""Tenant, thread, namespace."""
+
+_IMMUTABLE = frozenset({str, bytes, int, float, bool})
+"""Not None: channels that hold it are signals, new at each step."""
+
+_LARGE = 16 << 10
+"""Bytes of an envelope from which on sealing again costs more than what else a step does with a value."""
+
+
+class Kept:
+    """One channel's envelope, with the version and the very object that it was made from or opened to."""
+
+    __slots__ = ("_dek_id", "envelope", "value", "version")
+
+    def __init__(self, version: object, value: object, envelope: bytes | str) -> None:
+        self.version, self.value, self.envelope = version, value, envelope
+        self._dek_id: bytes | None = None
+
+    def holds(self, version: object, value: object) -> bool:
+        """Two forks can hold different values under one version, and an equal object is not worth comparing."""
+        return self.value is value and self.version == version and type(self.version) is type(version)
+
+    @property
+    def dek_id(self) -> bytes:
+        if self._dek_id is None:
+            self._dek_id = envelope_dek_id(self.envelope)
+        return self._dek_id
+
+    @property
+    def cost(self) -> int:
+        """Bytes, roughly: the envelope, the value, and what holds them. Objects take some four times their serialized form."""
+        return 256 + len(self.envelope) * (2 if type(self.value) in _IMMUTABLE else 5)
+
+
+def is_worth_keeping(value: object, envelope: object) -> bool:
+    """Small values that can change in place are sealed at each step, so that what changed is stored as a bare saver stores it."""
+    return type(value) in _IMMUTABLE or (isinstance(envelope, (bytes, str)) and len(envelope) >= _LARGE)
 
 
 class SealedValues:
-    """The last envelope of each channel, least recently used ones dropped, bounded in count and in bytes. Thread-safe.
+    """The envelopes of each thread's last checkpoint, least recently used threads dropped, bounded in threads and in bytes. Thread-safe."""
 
-    An envelope is given back only for the very object that it was made from, at the same version: two forks can hold different values
-    under one version, and an equal object is not worth comparing. Only immutable objects qualify: a node may have changed a list or a
-    message in place, and a saver that stores whole checkpoints would store that change.
-    """
-
-    def __init__(self, *, max_count: int = 1024, max_bytes: int = 32 << 20) -> None:
-        self._entries: OrderedDict[Key, tuple[Any, object, bytes]] = OrderedDict()
+    def __init__(self, *, max_threads: int = 1024, max_bytes: int = 64 << 20) -> None:
+        self._places: OrderedDict[Place, tuple[Mapping[str, Kept], int]] = OrderedDict()
         self._lock = threading.Lock()
-        self._max_count, self._max_bytes, self._bytes = max_count, max_bytes, 0
+        self._max_threads, self._max_bytes, self._bytes = max_threads, max_bytes, 0
 
-    def get(self, key: Key, version: object, value: object) -> bytes | None:
-        if type(value) not in REUSABLE:
-            return None
+    def of(self, place: Place) -> Mapping[str, Kept]:
+        """By channel."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry[1] is not value or entry[0] != version or type(entry[0]) is not type(version):
-                return None
-            self._entries.move_to_end(key)
-            return entry[2]
+            if (found := self._places.get(place)) is None:
+                return {}
+            self._places.move_to_end(place)
+            return found[0]
 
-    def put(self, key: Key, version: object, value: object, envelope: object) -> None:
-        if type(value) not in REUSABLE or type(envelope) is not bytes:
-            return
+    def keep(self, place: Place, channels: Mapping[str, Kept]) -> None:
+        """In place of what was kept there. More than the bound is not kept at all."""
+        cost = sum([kept.cost for kept in channels.values()])
         with self._lock:
-            if old := self._entries.pop(key, None):
-                self._bytes -= len(old[2])
-            self._entries[key] = (version, value, envelope)
-            self._bytes += len(envelope)
-            while self._bytes > self._max_bytes or len(self._entries) > self._max_count:
-                self._bytes -= len(self._entries.popitem(last=False)[1][2])
+            if old := self._places.pop(place, None):
+                self._bytes -= old[1]
+            if not channels or cost > self._max_bytes:
+                return
+            self._places[place] = (channels, cost)
+            self._bytes += cost
+            while self._bytes > self._max_bytes or len(self._places) > self._max_threads:
+                self._bytes -= self._places.popitem(last=False)[1][1]
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._places)

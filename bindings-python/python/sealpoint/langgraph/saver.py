@@ -49,6 +49,9 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     Each call raises `SealpointError` with a code of SPEC section 9. Row-level operations that need no key (`delete_thread`, `prune`,
     `delete_for_runs`) exist if the inner saver has them and go straight to it: sealing is not authorization.
 
+    A node returns what it changes, as LangGraph asks: of a value of 16 KiB and more that it changed in place without returning it, the
+    envelope of its version may be stored again, where a bare saver that writes every channel at each step would store the change.
+
     Configs that the saver returns carry the tenant's key again, so that a replay from a history config finds its tenant; their thread id
     carries it too, since LangGraph asks for a subgraph's state with nothing else. What is kept of such a config elsewhere (as JSON, say)
     names no tenant: put its key back, or call within `tenant_scope`.

@@ -22,7 +22,7 @@ from sealpoint.langgraph.container import unmark_snapshot
 from sealpoint.langgraph.layouts import Layout
 from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
-from sealpoint.langgraph.reuse import REUSABLE, SealedValues
+from sealpoint.langgraph.reuse import Kept, SealedValues, is_worth_keeping
 from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
 from sealpoint.migration import Window
 
@@ -44,6 +44,7 @@ class Sealer:
         self, keyring: Keyring, serde: SerializerProtocol, layout: Layout, reuse: SealedValues, tenant_key: str | None = None
     ) -> None:
         self.keyring, self.serde, self.layout, self.reuse, self.tenant_key = keyring, serde, layout, reuse, tenant_key
+        self._reuses = not layout.new_versions_only or layout.inline_primitives
 
     def with_serde(self, serde: SerializerProtocol) -> "Sealer":
         return Sealer(self.keyring, serde, self.layout, self.reuse, self.tenant_key)
@@ -74,7 +75,7 @@ class Sealer:
             if text is None:
                 text = yield Seal(record, context, rest_type, True, True)
             # Whatever was just sealed names the active key: an envelope that was kept from before a rotation must not live on.
-            if not reused or all(envelope[5:21] == envelope_dek_id(text) for envelope in reused):
+            if not reused or {kept.dek_id for kept in reused} == {envelope_dek_id(text)}:
                 break
             reuse = False
         clear[SEALED_KEY] = text
@@ -90,21 +91,25 @@ class Sealer:
             kind, payload = self.serde.dumps_typed(value)
             pairs, of = (("channel", channel), tasks) if channel == TASKS else ((*place, channel), items)
             of.append((pairs, payload, kind, len(payload) <= _PAD_BELOW or _is_padded(value), False))
-        sealed = iter((yield from self._seal_many(at.write, items)))
-        sealed_tasks = iter((yield from self._seal_many(at.tasks, tasks)))
-        return [(channel, next(sealed_tasks if channel == TASKS else sealed)) for channel, _ in writes]
+        sealed = yield from self._seal_many(at.write, items)
+        if not tasks:
+            return [(channel, envelope) for (channel, _), envelope in zip(writes, sealed, strict=True)]
+        mixed = {True: iter((yield from self._seal_many(at.tasks, tasks))), False: iter(sealed)}
+        return [(channel, next(mixed[channel == TASKS])) for channel, _ in writes]
 
     def _seal_checkpoint(
         self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
-    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], list[bytes]]]:
-        layout, kept, dumps = self.layout, self.reuse, self.serde.dumps_typed
+    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], list[Kept]]]:
+        layout, dumps = self.layout, self.serde.dumps_typed
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
         tasks_apart = _tasks_apart(checkpoint)
+        kept = self.reuse.of((at.tenant, at.thread, at.ns)) if reuse and self._reuses else {}
+        keeping: dict[str, Kept] = {}
         values: dict[str, Any] = {}
         listed: list[str] = []
         items: list[Item] = []
         made: list[tuple[str, Any, Any]] = []
-        reused: list[bytes] = []
+        reused: list[Kept] = []
         in_row: set[str] = set()
         for name, value in (checkpoint.get("channel_values") or {}).items():
             version = versions.get(name)
@@ -125,12 +130,14 @@ class Sealer:
             elif tasks_apart and name == TASKS:
                 values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name), text)
             elif (
-                reuse
+                (entry := kept.get(name)) is not None
                 and name not in new_versions
-                and (envelope := kept.get((at.tenant, at.thread, at.ns, name), version, value)) is not None
+                and entry.holds(version, value)
+                and (isinstance(entry.envelope, str) or not text)
             ):
-                values[name] = envelope
-                reused.append(envelope)
+                values[name] = entry.envelope
+                keeping[name] = entry
+                reused.append(entry)
             else:
                 kind, payload = dumps(value)
                 pairs = ("channel", name, "version", "" if version is None else version)
@@ -139,8 +146,11 @@ class Sealer:
                 values[name] = None  # its place in the order
         for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
             values[name] = envelope
-            if type(value) in REUSABLE and not layout.new_versions_only:
-                kept.put((at.tenant, at.thread, at.ns, name), version, value, envelope)
+            # What a step left as it was, the next one may leave too; what changes at each step is not worth the memory.
+            if name not in new_versions and is_worth_keeping(value, envelope):
+                keeping[name] = Kept(version, value, envelope)
+        if keeping or kept:
+            self.reuse.keep((at.tenant, at.thread, at.ns), keeping)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
             if field in layout.own_fields:
@@ -156,6 +166,10 @@ class Sealer:
         if isinstance(value, _DeltaSnapshot):
             return _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name), False)))
         return (yield from self._seal_value(value, at.channel.extend(channel=name, version="" if version is None else version), False))
+
+    def _is_stored_again(self, value: Any) -> bool:
+        """With each checkpoint, although it did not change."""
+        return not self.layout.new_versions_only or (self.layout.inline_primitives and _is_primitive(value))
 
     def _seal_many(self, base: Context, items: list[Item]) -> Steps[list[Any]]:
         sealed: list[Any] | None = self.keyring._cache.seal_many(base, items) if items else []
@@ -313,7 +327,8 @@ class Sealer:
     def _open_values(
         self, at: Position, checkpoint: dict[str, Any], only: Collection[str] | None, window: Window | None
     ) -> Steps[dict[str, Any]]:
-        open_, loads, reuse = self.keyring._cache.open, self.serde.loads_typed, self.reuse
+        open_, loads = self.keyring._cache.open, self.serde.loads_typed
+        keeping: dict[str, Kept] = {}
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
         tasks_apart = _tasks_apart(checkpoint)
         out: dict[str, Any] = {}
@@ -339,8 +354,10 @@ class Sealer:
             except SealpointError as error:
                 raise where(error, f"channel {name!r}") from None
             out[name] = loaded = loads(opened)
-            if type(loaded) in REUSABLE and not self.layout.new_versions_only:
-                reuse.put((at.tenant, at.thread, at.ns, name), version, loaded, value)
+            if self._is_stored_again(loaded) and is_worth_keeping(loaded, value):
+                keeping[name] = Kept(version, loaded, value)
+        if keeping and only is None:
+            self.reuse.keep((at.tenant, at.thread, at.ns), keeping)
         return out
 
     def _open_tasks(self, at: Position, value: Any) -> Steps[Any]:
