@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from backends import AsyncBackend, Backend
+from backends import AsyncBackend, AsyncMemory, AsyncPostgres, Backend
 from langgraph.errors import NodeError
 from langgraph.graph import START, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
-from same import ASYNC, SOME, SYNC_AND_ASYNC, assert_same, config
+from same import SOME, SYNC_AND_ASYNC, assert_same, config
 
 from sealpoint import Keyring
 
@@ -376,7 +376,8 @@ def cancelled(saver: Any, entered: asyncio.Event, ran: list[str]) -> Any:
 
 
 def scenario_cancelled(backend: Backend, wrap: Any) -> Any:
-    """A run is cancelled while one of two parallel nodes works; what the other one did is kept, and the run goes on later."""
+    """A run is cancelled while one of two parallel nodes works; what the other one did is kept, and the run goes on later. Whether that
+    node's task is stored as cancelled is left to chance, bare too."""
     assert isinstance(backend, AsyncBackend)
     ran: list[str] = []
 
@@ -398,9 +399,10 @@ def scenario_cancelled(backend: Backend, wrap: Any) -> Any:
         paused = backend.state(graph, config())
         result = backend.invoke(graph, None, config())
         assert (sorted(ran), len(result["log"])) == (["quick", "slow", "slow"], 4)
-        return paused, result, backend.history(graph, config())
+        return paused.values, result, [(state.values, state.next) for state in backend.history(graph, config())]
 
 
-@pytest.mark.parametrize("kind", ASYNC)
+# Not on AsyncSqliteSaver: cancelled within a transaction it leaves its database locked, bare too.
+@pytest.mark.parametrize("kind", [AsyncMemory, AsyncPostgres])
 def test_cancelled(kind: type[AsyncBackend], keyring: Keyring, make_backend: Any) -> None:
     assert_same(kind, scenario_cancelled, keyring, make_backend)
