@@ -58,7 +58,8 @@ def in_steps(backend: Backend, wrap: Any, build: Callable[[Any], Any], *steps: A
         with backend.opened(wrap) as saver:
             graph = build(saver)
             result = backend.invoke(graph, step(pauses) if callable(step) else step, config())
-            pauses = tuple(result.pop("__interrupt__", ()))
+            # Those of parallel tasks come as they happened.
+            pauses = tuple(sorted(result.pop("__interrupt__", ()), key=lambda pause: str(pause.value)))
             found.append((result, pauses, backend.state(graph, config(), subgraphs=True)))
     assert [bool(pauses) for _, pauses, _ in found] == [True] * (len(steps) - 1) + [False]
     with backend.opened(wrap) as saver:
