@@ -42,12 +42,14 @@ lint: $(VENV)/.built ## formatting, clippy, ruff, mypy, documentation links, car
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: bench
-bench: $(VENV)/.built ## measure beside peers; writes benches/results and prints the table
+bench: $(VENV)/.built ## measure beside peers (about 20 minutes); writes benches/results and the README's tables
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
 	cargo bench --quiet -p sealpoint-benches
 	$(BIN)/python benches/python/seal.py
 	$(BIN)/python benches/python/graph.py
-	$(BIN)/python benches/python/report.py
+	$(BIN)/python benches/python/memory.py
+	$(BIN)/python benches/python/loop.py
+	$(BIN)/python benches/python/report.py --update-readme
 
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZ_SECONDS (60); needs nightly Rust

@@ -9,7 +9,11 @@ from typing import Any
 
 import graph
 import harness
+import loop
+import memory
+import savers
 import seal
+import workloads
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 QUOTED_SIZES = (1 << 10, 100 << 10, 1 << 20)
@@ -22,7 +26,7 @@ def main() -> int:
     parser.add_argument("--readme", type=Path, default=harness.ROOT / "README.md", help="the file to update (default: README.md)")
     parser.add_argument("--update-readme", action="store_true", help=f"also write the tables between {START} and {END}")
     options = parser.parse_args()
-    text = report(read(options.results / seal.RESULT, "seal.py"), read(options.results / graph.RESULT, "graph.py"))
+    text = report(*(read(options.results / script.RESULT, f"{script.__name__}.py") for script in (seal, graph, memory, loop)))
     print(text)
     if options.update_readme:
         update(options.readme, text)
@@ -36,7 +40,7 @@ def read(path: Path, script: str) -> dict[str, Any]:
     return result
 
 
-def report(sealing: dict[str, Any], graphs: dict[str, Any]) -> str:
+def report(sealing: dict[str, Any], graphs: dict[str, Any], memories: dict[str, Any], loops: dict[str, Any]) -> str:
     machine = sealing["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in {**machine["versions"], **graphs["machine"]["versions"]}.items())
     return "\n\n".join(
@@ -44,8 +48,10 @@ def report(sealing: dict[str, Any], graphs: dict[str, Any]) -> str:
             "Seal / open in µs, and how many times as long as sealpoint. Fresh randomness is included; all but LangGraph's cipher bind the "
             "same position of seven names.",
             seal_table(sealing["rows"]),
-            "A graph that appends one message of about 1 KB per step, CPU time against the bare saver.",
+            "Graphs of 200 steps, CPU time against the bare saver (Postgres: CPU / wall, fsync off). Messages: an agent and its tools, "
+            "1 KB each. Documents and string: 1 MB that the first step sets and no other changes.",
             graph_table(graphs["rows"]),
+            f"{memory_line(memories)} {loop_line(loops)}",
             f"{machine['cpu']}, {machine['system']}, {machine['python']}, {machine['date']}; {versions}. "
             "Times are the best of interleaved rounds, ratios medians of what was measured side by side. The scripts are in `benches/`.",
         ]
@@ -67,15 +73,40 @@ def seal_table(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def graph_table(rows: Iterable[dict[str, Any]]) -> str:
-    ratios = {(row["saver"], row["steps"], row["contender"]): row["cpu_ratio"] for row in rows}
-    columns = list(dict.fromkeys((saver, steps) for saver, steps, _ in ratios))
-    names = {graph.SEALED: "**sealpoint SealedSaver**", graph.EAX: "LangGraph EncryptedSerializer"}
+    """One line per graph and contender, one column per saver, with the largest number of steps that was measured."""
+    found = {(row["graph"], row["saver"], row["steps"], row["contender"]): row for row in rows}
+    graphs, kinds, steps = ({key[place]: None for key in found} for place in range(3))
+    count = max(steps)
+
+    def cell(row: dict[str, Any]) -> str:
+        ratios = [row[f"{clock}_ratio"] for clock in graph.JUDGED_BY[row["saver"]]]
+        return " / ".join(f"{ratio:.2f}x" for ratio in ratios)
+
     body = [
-        [shown, *(f"{ratios[saver, steps, name]:.2f}x" for saver, steps in columns)]
-        for name, shown in names.items()
-        if all((saver, steps, name) in ratios for saver, steps in columns)
+        [shown, *(cell(found[name, kind, count, contender]) for kind in kinds)]
+        for name in graphs
+        for contender, shown in ((savers.SEALED, f"**{name}, `SealedSaver`**"), (savers.EAX, f"{name}, `EncryptedSerializer`"))
+        if all((name, kind, count, contender) in found for kind in kinds)
     ]
-    return markdown(["", *(f"{saver}, {steps} steps" for saver, steps in columns)], body)
+    return markdown(["", *kinds], body)
+
+
+def memory_line(memories: dict[str, Any]) -> str:
+    grown = {(row["graph"], row["saver"], row["contender"]): harness.number(row["grown_mb"]) for row in memories["rows"]}
+    pairs = [
+        f"{grown[name, savers.SQLITE, savers.SEALED]} MB ({name}; bare {grown[name, savers.SQLITE, savers.BARE]})"
+        for name in (workloads.MESSAGES, workloads.DOCUMENTS)
+    ]
+    return f"Memory at its peak on SQLite: {', '.join(pairs)}; what is held for reuse is bounded to {memories['reuse_bound_mb']} MB."
+
+
+def loop_line(loops: dict[str, Any]) -> str:
+    stalls = [
+        f"{harness.number(row['stall_ms'])} ms ({row['saver']}, {row['contender']})"
+        for row in loops["rows"]
+        if row["contender"] != loop.SEALED
+    ]
+    return f"The longest stall of an event loop that runs {loops['rows'][0]['agents']} agents at once: {', '.join(stalls)}."
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,9 @@ _IMMUTABLE = frozenset({str, bytes, int, float, bool})
 _LARGE = 16 << 10
 """Bytes of an envelope from which on sealing again costs more than what else a step does with a value."""
 
+MAX_THREADS = 1024
+MAX_BYTES = 64 << 20
+
 
 class Kept:
     """One channel's envelope, with the version and the very object that it was made from or opened to."""
@@ -49,7 +52,7 @@ def is_worth_keeping(value: object, envelope: object) -> bool:
 class SealedValues:
     """The envelopes of each thread's last checkpoint, least recently used threads dropped, bounded in threads and in bytes. Thread-safe."""
 
-    def __init__(self, *, max_threads: int = 1024, max_bytes: int = 64 << 20) -> None:
+    def __init__(self, *, max_threads: int = MAX_THREADS, max_bytes: int = MAX_BYTES) -> None:
         self._places: OrderedDict[Place, tuple[Mapping[str, Kept], int]] = OrderedDict()
         self._lock = threading.Lock()
         self._max_threads, self._max_bytes, self._bytes = max_threads, max_bytes, 0
@@ -74,6 +77,10 @@ class SealedValues:
             self._bytes += cost
             while self._bytes > self._max_bytes or len(self._places) > self._max_threads:
                 self._bytes -= self._places.popitem(last=False)[1][1]
+
+    @property
+    def held_bytes(self) -> int:
+        return self._bytes
 
     def __len__(self) -> int:
         return len(self._places)
