@@ -37,7 +37,7 @@ class MissingPeerError(Exception):
 def arguments(description: str, result: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="under 20 seconds, noisier; writes results only with --output")
+    parser.add_argument("--quick", action="store_true", help="much shorter, noisier; writes results only with --output")
     parser.add_argument("--rounds", type=int, help="interleaved rounds")
     parser.add_argument("--skip-missing", action="store_true", help="leave out peers that are not installed, instead of stopping")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
