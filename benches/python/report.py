@@ -48,8 +48,8 @@ def report(sealing: dict[str, Any], graphs: dict[str, Any], memories: dict[str, 
             "Seal / open in µs, and how many times as long as sealpoint. Fresh randomness is included; all but LangGraph's cipher bind the "
             "same position of seven names.",
             seal_table(sealing["rows"]),
-            "Graphs of 200 steps, CPU time against the bare saver (Postgres: CPU / wall, fsync off). Messages: an agent and its tools, "
-            "1 KB each. Documents and string: 1 MB that the first step sets and no other changes.",
+            f"Graphs of {max(row['steps'] for row in graphs['rows'])} steps, CPU time against the bare saver (Postgres: CPU / wall, fsync "
+            "off). Messages: an agent and its tools, 1 KB each. Documents and string: 1 MB that the first step sets and no other changes.",
             graph_table(graphs["rows"]),
             f"{memory_line(memories)} {loop_line(loops)}",
             f"{machine['cpu']}, {machine['system']}, {machine['python']}, {machine['date']}; {versions}. "
