@@ -36,6 +36,13 @@ pub(crate) fn stream_keys(input_key: &Expander, salt: &[u8; SALT_LEN], context: 
     Ok(okm)
 }
 
+fn split(okm: &[u8; 76]) -> Result<(&[u8; 32], &[u8; NONCE_LEN], &[u8; COMMITMENT_LEN])> {
+    const LENGTHS: Error = Error::new(ErrorCode::Internal, "a derivation of the wrong length");
+    let (key, rest) = okm.split_first_chunk().ok_or(LENGTHS)?;
+    let (base_nonce, rest) = rest.split_first_chunk().ok_or(LENGTHS)?;
+    Ok((key, base_nonce, rest.first_chunk().ok_or(LENGTHS)?))
+}
+
 /// The single-use key of one message.
 pub(crate) struct MessageKey<A> {
     aead: A,
@@ -46,17 +53,18 @@ impl<A: Aead> MessageKey<A> {
     /// Key, base nonce and commitment for one salt and context.
     pub(crate) fn derive(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8]) -> Result<(Self, [u8; COMMITMENT_LEN])> {
         let okm = stream_keys(input_key, salt, context)?;
-        let lengths = Error::new(ErrorCode::Internal, "a derivation of the wrong length");
-        let (key, rest) = okm.split_first_chunk::<32>().ok_or(lengths.clone())?;
-        let (base_nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(lengths.clone())?;
-        let commitment = rest.first_chunk::<COMMITMENT_LEN>().ok_or(lengths)?;
+        let (key, base_nonce, commitment) = split(&okm)?;
         Ok((Self { aead: A::new(key)?, base_nonce: *base_nonce }, *commitment))
     }
 
-    /// The same for an existing message, after its commitment was compared (in constant time, before anything is decrypted).
+    /// The same for an existing message, after its commitment was compared (in constant time, before the cipher gets the key).
     pub(crate) fn verify(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8], commitment: &[u8; COMMITMENT_LEN]) -> Result<Self> {
-        let (key, expected) = Self::derive(input_key, salt, context)?;
-        if bool::from(expected.ct_eq(commitment)) { Ok(key) } else { Err(AUTHENTICATION_FAILED) }
+        let okm = stream_keys(input_key, salt, context)?;
+        let (key, base_nonce, expected) = split(&okm)?;
+        if !bool::from(expected.ct_eq(commitment)) {
+            return Err(AUTHENTICATION_FAILED);
+        }
+        Ok(Self { aead: A::new(key)?, base_nonce: *base_nonce })
     }
 
     /// Seals `source` into `body`, which has [`body_len`] of the source's length. Chunks that lie within the payload go straight from it to `body`.
