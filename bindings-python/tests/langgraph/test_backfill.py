@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from backends import Backend, Postgres, Sqlite, database, stored_bytes
+from graphs import asking
 from langgraph.checkpoint.postgres import ShallowPostgresSaver
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -216,6 +217,45 @@ def test_what_it_cannot_work_on(tmp_path: Path, keyring: Keyring, postgres: str)
         assert caught.value.code == code, place
         assert "hush" not in str(caught.value)
     assert not (tmp_path / "missing.db").exists()
+
+
+def test_nobody_changes_a_thread_while_it_is_sealed(make_backend: MakeBackend, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a resume value that an application stores meanwhile would be replaced by the older one."""
+    backend = make_backend(Postgres)
+    with backend.opened(bare) as saver:
+        backend.invoke(asking(saver), {"answers": ["start"]}, config())
+    from sealpoint.langgraph import backfill_rows
+
+    honest = backfill_rows._PostgresRows.writes
+    refused: list[str] = []
+
+    def writes(self: Any, thread: str) -> Any:
+        with psycopg.connect(backend.place, autocommit=True) as other:
+            for table in ("checkpoints", "checkpoint_writes"):
+                try:
+                    other.execute(f"SELECT 1 FROM {table} WHERE thread_id = %s FOR UPDATE NOWAIT", (thread,))
+                except psycopg.errors.LockNotAvailable:
+                    refused.append(table)
+        return honest(self, thread)
+
+    monkeypatch.setattr(backfill_rows._PostgresRows, "writes", writes)
+    report = backfill(backend.place, keyring, tenant=TENANT)
+    assert report.failed == ()
+    assert report.writes > 0
+    assert refused == ["checkpoints", "checkpoint_writes"]
+
+
+def test_a_damaged_thread_does_not_stop_the_others(make_backend: MakeBackend, keyring: Keyring) -> None:
+    backend = make_backend(Postgres)
+    with backend.opened(bare) as saver:
+        for thread in ("a", "b"):
+            backend.invoke(chat(saver), {"seen": [thread]}, config(thread))
+    with psycopg.connect(backend.place, autocommit=True) as sql:
+        sql.execute("UPDATE checkpoints SET checkpoint = checkpoint - 'v' WHERE thread_id = 'a'")
+    report = backfill(backend.place, keyring, tenant=TENANT)
+    assert [(failed.thread_id, failed.code) for failed in report.failed] == [("a", "malformed")]
+    with backend.opened(sealed(keyring)) as saver:
+        assert backend.state(chat(saver), config("b")).values["seen"][0] == "b"
 
 
 def test_the_command(tmp_path: Path, keyring: Keyring, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

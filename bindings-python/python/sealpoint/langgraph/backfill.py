@@ -17,7 +17,7 @@ from sealpoint.langgraph.backfill_rows import Rows, opened
 from sealpoint.langgraph.configs import asked_of
 from sealpoint.langgraph.metadata import SEALED_KEY
 from sealpoint.langgraph.positions import position
-from sealpoint.langgraph.saver import SealedSaver
+from sealpoint.langgraph.saver import Damage, SealedSaver
 from sealpoint.langgraph.sealer import is_unsealed
 from sealpoint.langgraph.steps import run
 from sealpoint.migration import Migration
@@ -98,7 +98,7 @@ def backfill(
             try:
                 if thread not in names:
                     raise InvalidArgumentError("invalid_argument", "there is no such thread")
-                with rows.transaction(commit=not dry_run):
+                with rows.transaction(thread, commit=not dry_run):
                     sealed = _Thread(rows, saver, thread).seal()
             except SealpointError as error:
                 failed.append(FailedThread(thread, error.code, str(error)))
@@ -121,7 +121,9 @@ class _Thread:
         self._loads = saver._legacy.serde.loads_typed
 
     def seal(self) -> tuple[int, int, int]:
-        found = sorted(self._saver._legacy.list(self._config), key=lambda row: row.checkpoint["id"])
+        with Damage(self._config) as damage:
+            found = sorted(self._saver._legacy.list(self._config), key=lambda row: row.checkpoint["id"])
+        damage.refuse()
         self._tenant = self._tenant_of(found)
         done = self._checkpoints(found), self._values(found), self._writes()
         if any(done):

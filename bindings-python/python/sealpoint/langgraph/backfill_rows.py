@@ -20,7 +20,8 @@ class Rows(Protocol):
 
     def threads(self) -> list[str]: ...
 
-    def transaction(self, *, commit: bool) -> Any: ...
+    def transaction(self, thread: str, *, commit: bool) -> Any:
+        """In which nobody else changes the rows that the thread has now: what an application writes meanwhile must not be undone."""
 
     def put(self, thread: str, ns: str, checkpoint: dict[str, Any], metadata: dict[str, Any], dumps: Any) -> None: ...
 
@@ -99,7 +100,7 @@ class _SqliteRows:
         return [row[0] for row in self._db.execute("SELECT DISTINCT thread_id FROM checkpoints ORDER BY 1")]
 
     @contextmanager
-    def transaction(self, *, commit: bool) -> Iterator[None]:
+    def transaction(self, _thread: str, *, commit: bool) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -152,8 +153,11 @@ class _PostgresRows:
         return [row["thread_id"] for row in self._db.execute("SELECT DISTINCT thread_id FROM checkpoints ORDER BY 1")]
 
     @contextmanager
-    def transaction(self, *, commit: bool) -> Iterator[None]:
+    def transaction(self, thread: str, *, commit: bool) -> Iterator[None]:
         with self._db.transaction(force_rollback=not commit):
+            # Savers replace some writes (a resume value); their upsert then waits, and comes after ours. Stored values are never replaced.
+            self._db.execute("SELECT 1 FROM checkpoints WHERE thread_id = %s FOR UPDATE", (thread,))
+            self._db.execute("SELECT 1 FROM checkpoint_writes WHERE thread_id = %s FOR UPDATE", (thread,))
             yield
 
     def put(self, thread: str, ns: str, checkpoint: dict[str, Any], metadata: dict[str, Any], _dumps: Any) -> None:

@@ -131,7 +131,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         tenant = resolve_tenant(self._source, config)
         storage, window = self._reading(tenant)
         inward = stripped(config)
-        with _Damage(inward) as damage:
+        with Damage(inward) as damage:
             found = storage.get_tuple(inward)
         damage.refuse()
         if found is None:
@@ -143,7 +143,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         tenant = resolve_tenant(self._source, config)
         storage, window = self._reading(tenant)
         inward = stripped(config)
-        with _Damage(inward) as damage:
+        with Damage(inward) as damage:
             found = await storage.aget_tuple(inward)
         damage.refuse()
         if found is None:
@@ -173,7 +173,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         storage, window = self._reading(plan.tenant)
         with closing(_closable(storage.list(plan.config, **plan.arguments))) as rows:
             while True:
-                with _Damage(plan.config) as damage:
+                with Damage(plan.config) as damage:
                     row = next(rows, None)
                 damage.refuse()
                 if row is None:
@@ -204,7 +204,7 @@ class SealedSaver(BaseCheckpointSaver[Any]):
         storage, window = self._reading(plan.tenant)
         async with aclosing(_aclosable(storage.alist(plan.config, **plan.arguments))) as rows:
             while True:
-                with _Damage(plan.config) as damage:
+                with Damage(plan.config) as damage:
                     row: CheckpointTuple | None = await anext(rows, None)
                 damage.refuse()
                 if row is None:
@@ -304,7 +304,7 @@ class _ListPlan(NamedTuple):
     """Counted here, because the inner saver cannot know which rows a sealed filter lets through."""
 
 
-class _Damage:
+class Damage:
     """A row can be such that the saver's own code stumbles. Without a thread it is the question that is wrong, and the saver says so.
 
     `refuse` after the block, not in it: the saver's message may hold a value, and would be the new error's context.
@@ -314,7 +314,7 @@ class _Damage:
         self._seen: str | None = None
         self._expected = config is None or "thread_id" in config.get("configurable", {})
 
-    def __enter__(self) -> "_Damage":
+    def __enter__(self) -> "Damage":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
