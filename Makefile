@@ -24,17 +24,17 @@ demo: $(VENV)/.built ## a sealed LangGraph agent on SQLite, shown beside an unse
 
 .PHONY: test
 test: $(VENV)/.built ## every test: core on both backends, vectors, Python package, LangGraph, examples
-	cargo test --quiet -p sealpoint-core --features hazmat
-	cargo test --quiet -p sealpoint-core --features hazmat,native
+	cargo test --quiet -p sealpoint-core --features hazmat,json
+	cargo test --quiet -p sealpoint-core --features hazmat,json,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: lint
 lint: $(VENV)/.built ## formatting, clippy, ruff, mypy, documentation links, cargo-deny
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat -- -D warnings
-	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core
+	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json -- -D warnings
+	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat,json -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core --features json
 	$(BIN)/ruff check --quiet $(PYTHON_PATHS)
 	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)
 	$(BIN)/mypy --no-error-summary bindings-python/python

@@ -36,11 +36,39 @@ pub(crate) fn stream_keys(input_key: &Expander, salt: &[u8; SALT_LEN], context: 
     Ok(okm)
 }
 
-fn split(okm: &[u8; 76]) -> Result<(&[u8; 32], &[u8; NONCE_LEN], &[u8; COMMITMENT_LEN])> {
-    const LENGTHS: Error = Error::new(ErrorCode::Internal, "a derivation of the wrong length");
-    let (key, rest) = okm.split_first_chunk().ok_or(LENGTHS)?;
-    let (base_nonce, rest) = rest.split_first_chunk().ok_or(LENGTHS)?;
-    Ok((key, base_nonce, rest.first_chunk().ok_or(LENGTHS)?))
+/// Key and base nonce of one message.
+pub(crate) struct StreamKeys(Zeroizing<[u8; 76]>);
+
+impl StreamKeys {
+    /// For a new message, and its commitment.
+    pub(crate) fn derive(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8]) -> Result<(Self, [u8; COMMITMENT_LEN])> {
+        let keys = Self(stream_keys(input_key, salt, context)?);
+        let (_, _, commitment) = keys.split()?;
+        let commitment = *commitment;
+        Ok((keys, commitment))
+    }
+
+    /// For an existing message, after its commitment was compared: in constant time, before any cipher gets the key.
+    pub(crate) fn verify(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8], commitment: &[u8; COMMITMENT_LEN]) -> Result<Self> {
+        let keys = Self(stream_keys(input_key, salt, context)?);
+        let (_, _, expected) = keys.split()?;
+        if bool::from(expected.ct_eq(commitment)) { Ok(keys) } else { Err(AUTHENTICATION_FAILED) }
+    }
+
+    pub(crate) fn split(&self) -> Result<(&[u8; 32], &[u8; NONCE_LEN], &[u8; COMMITMENT_LEN])> {
+        const LENGTHS: Error = Error::new(ErrorCode::Internal, "a derivation of the wrong length");
+        let (key, rest) = self.0.split_first_chunk().ok_or(LENGTHS)?;
+        let (base_nonce, rest) = rest.split_first_chunk().ok_or(LENGTHS)?;
+        Ok((key, base_nonce, rest.first_chunk().ok_or(LENGTHS)?))
+    }
+}
+
+/// The nonce of a chunk.
+pub(crate) fn chunk_nonce(base_nonce: &[u8; NONCE_LEN], number: usize) -> [u8; NONCE_LEN] {
+    let mut nonce = *base_nonce;
+    let counter = (number as u64).to_be_bytes();
+    nonce.iter_mut().rev().zip(counter.iter().rev()).for_each(|(byte, count)| *byte ^= count);
+    nonce
 }
 
 /// The single-use key of one message.
@@ -50,20 +78,8 @@ pub(crate) struct MessageKey<A> {
 }
 
 impl<A: Aead> MessageKey<A> {
-    /// Key, base nonce and commitment for one salt and context.
-    pub(crate) fn derive(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8]) -> Result<(Self, [u8; COMMITMENT_LEN])> {
-        let okm = stream_keys(input_key, salt, context)?;
-        let (key, base_nonce, commitment) = split(&okm)?;
-        Ok((Self { aead: A::new(key)?, base_nonce: *base_nonce }, *commitment))
-    }
-
-    /// The same for an existing message, after its commitment was compared (in constant time, before the cipher gets the key).
-    pub(crate) fn verify(input_key: &Expander, salt: &[u8; SALT_LEN], context: &[u8], commitment: &[u8; COMMITMENT_LEN]) -> Result<Self> {
-        let okm = stream_keys(input_key, salt, context)?;
-        let (key, base_nonce, expected) = split(&okm)?;
-        if !bool::from(expected.ct_eq(commitment)) {
-            return Err(AUTHENTICATION_FAILED);
-        }
+    pub(crate) fn new(keys: &StreamKeys) -> Result<Self> {
+        let (key, base_nonce, _) = keys.split()?;
         Ok(Self { aead: A::new(key)?, base_nonce: *base_nonce })
     }
 
@@ -73,7 +89,7 @@ impl<A: Aead> MessageKey<A> {
             return Err(Error::new(ErrorCode::Internal, "an output of the wrong length"));
         }
         for (number, chunk) in body.chunks_mut(SEALED_CHUNK_LEN).enumerate() {
-            let nonce = self.nonce(number);
+            let nonce = chunk_nonce(&self.base_nonce, number);
             let Some((data, tag)) = chunk.split_last_chunk_mut::<TAG_LEN>() else {
                 return Err(Error::new(ErrorCode::Internal, "a chunk without room for its tag"));
             };
@@ -104,17 +120,10 @@ impl<A: Aead> MessageKey<A> {
         for (number, chunk) in body.chunks(SEALED_CHUNK_LEN).enumerate().take(chunks.end).skip(chunks.start) {
             let (data, tag) = chunk.split_last_chunk::<TAG_LEN>().ok_or(AUTHENTICATION_FAILED)?;
             let (plain, after) = rest.split_at_mut_checked(data.len()).ok_or(WRONG_LENGTH)?;
-            self.aead.open(&self.nonce(number), data, tag, plain)?;
+            self.aead.open(&chunk_nonce(&self.base_nonce, number), data, tag, plain)?;
             rest = after;
         }
         if rest.is_empty() { Ok(()) } else { Err(WRONG_LENGTH) }
-    }
-
-    fn nonce(&self, number: usize) -> [u8; NONCE_LEN] {
-        let mut nonce = self.base_nonce;
-        let counter = (number as u64).to_be_bytes();
-        nonce.iter_mut().rev().zip(counter.iter().rev()).for_each(|(byte, count)| *byte ^= count);
-        nonce
     }
 }
 

@@ -208,12 +208,7 @@ impl Dek {
         salt: Option<&[u8; SALT_LEN]>,
         out: &mut [u8],
     ) -> Result<()> {
-        if context.tenant() != self.record.tenant {
-            return Err(Error::new(ErrorCode::InvalidContext, "the context names another tenant than the key's"));
-        }
-        if self.seals.fetch_add(1, Ordering::Relaxed) as u64 >= MAX_SEALS_PER_DEK {
-            return Err(Error::new(ErrorCode::LimitExceeded, "this DEK has sealed as much as one key may; rotate it"));
-        }
+        self.count_seal(context)?;
         envelope::seal_into::<A>(&self.body, &self.record.dek_id, context, (content_type, payload, padding), salt, out)
     }
 
@@ -237,13 +232,34 @@ impl Dek {
         A: backend::Aead,
         F: FnOnce(usize) -> Result<&'o mut [u8]>,
     {
-        if envelope.key_id() != &self.record.dek_id {
+        self.check_open(envelope.key_id(), context)?;
+        scrubbed::<A, _>(|| envelope.open_into::<A, F>(&self.body, context, allocate))
+    }
+
+    /// Whether this key may seal for the context, and once more at all.
+    pub(crate) fn count_seal(&self, context: &Context) -> Result<()> {
+        if context.tenant() != self.record.tenant {
+            return Err(Error::new(ErrorCode::InvalidContext, "the context names another tenant than the key's"));
+        }
+        if self.seals.fetch_add(1, Ordering::Relaxed) as u64 >= MAX_SEALS_PER_DEK {
+            return Err(Error::new(ErrorCode::LimitExceeded, "this DEK has sealed as much as one key may; rotate it"));
+        }
+        Ok(())
+    }
+
+    /// Whether this key is the one that an envelope names, and the context's tenant its own.
+    pub(crate) fn check_open(&self, key_id: &[u8; KEY_ID_LEN], context: &Context) -> Result<()> {
+        if key_id != &self.record.dek_id {
             return Err(Error::new(ErrorCode::KeyNotFound, "the envelope was sealed under another key"));
         }
         if context.tenant() != self.record.tenant {
             return Err(AUTHENTICATION_FAILED);
         }
-        scrubbed::<A, _>(|| envelope.open_into::<A, F>(&self.body, context, allocate))
+        Ok(())
+    }
+
+    pub(crate) const fn body(&self) -> &Expander {
+        &self.body
     }
 
     /// Opens an envelope.

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
 use crate::backend::{Aead, TAG_LEN};
-use crate::chunked::{self, COMMITMENT_LEN, MessageKey, SALT_LEN, Source};
+use crate::chunked::{self, COMMITMENT_LEN, MessageKey, SALT_LEN, Source, StreamKeys};
 use crate::context::Context;
 use crate::error::{Error, ErrorCode, Result};
 use crate::expand::Expander;
@@ -25,11 +25,13 @@ pub const SUITE: u8 = 0x01;
 pub const KEY_ID_LEN: usize = 16;
 
 pub(crate) const HEADER_LEN: usize = 5 + KEY_ID_LEN;
-const BODY_OFFSET: usize = HEADER_LEN + SALT_LEN + COMMITMENT_LEN;
-const MIN_LEN: usize = BODY_OFFSET + TAG_LEN;
+/// The length of what stands before the chunks: header, salt, commitment.
+pub const HEAD_LEN: usize = HEADER_LEN + SALT_LEN + COMMITMENT_LEN;
+const MIN_LEN: usize = HEAD_LEN + TAG_LEN;
 const MAX_INNER_LEN: usize = padding::bucket(1 + MAX_CONTENT_TYPE_LEN + MAX_PAYLOAD_LEN + 1);
-const MAX_LEN: usize = BODY_OFFSET + chunked::body_len(MAX_INNER_LEN);
+const MAX_LEN: usize = HEAD_LEN + chunked::body_len(MAX_INNER_LEN);
 
+const SHORT: Error = Error::new(ErrorCode::Malformed, "the envelope is cut off or has no valid length");
 const MALFORMED_INNER: Error = Error::new(ErrorCode::Malformed, "what was sealed is no valid inner plaintext");
 
 /// What kind of thing an envelope holds.
@@ -84,53 +86,52 @@ impl fmt::Debug for Opened {
     }
 }
 
-/// The parts of a well-formed envelope (steps 1 to 6 of SPEC section 8). Nothing in it is authenticated yet.
+/// What stands before the chunks of a well-formed envelope (steps 1 to 6 of SPEC section 8). Nothing in it is authenticated yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a> {
+pub struct Head<'a> {
     header: &'a [u8; HEADER_LEN],
     key_id: &'a [u8; KEY_ID_LEN],
-    padding: Padding,
+    pub(crate) padding: Padding,
     salt: &'a [u8; SALT_LEN],
     commitment: &'a [u8; COMMITMENT_LEN],
-    body: &'a [u8],
-    inner_len: usize,
+    pub(crate) inner_len: usize,
 }
 
-impl<'a> Envelope<'a> {
-    /// Takes an envelope of the given kind apart.
+impl<'a> Head<'a> {
+    /// Takes the beginning of an envelope of the given kind and of `len` bytes apart: `start` is its first [`HEAD_LEN`] bytes, all of it if it is shorter,
+    /// or more.
     ///
     /// # Errors
     /// `plaintext_refused`, `malformed`, `unsupported_version`, `unsupported_suite`, `unsupported_encoding`, `limit_exceeded`.
-    pub fn parse(bytes: &'a [u8], kind: Kind) -> Result<Self> {
-        const SHORT: Error = Error::new(ErrorCode::Malformed, "the envelope is cut off or has no valid length");
-        if bytes.first() != Some(&MAGIC) {
-            return Err(not_an_envelope(bytes));
+    pub fn parse(start: &'a [u8], len: usize, kind: Kind) -> Result<Self> {
+        if start.first() != Some(&MAGIC) {
+            return Err(not_an_envelope(start));
         }
-        if bytes.get(1).ok_or(SHORT)? != &kind.byte() {
+        if start.get(1).ok_or(SHORT)? != &kind.byte() {
             return Err(Error::new(ErrorCode::Malformed, "another kind of envelope was expected here"));
         }
-        if bytes.get(2).ok_or(SHORT)? != &VERSION {
+        if start.get(2).ok_or(SHORT)? != &VERSION {
             return Err(Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of the format; a newer one may open this"));
         }
-        if bytes.get(3).ok_or(SHORT)? != &SUITE {
+        if start.get(3).ok_or(SHORT)? != &SUITE {
             return Err(Error::new(ErrorCode::UnsupportedSuite, "this release knows suite 1 (Cobblestone-256)"));
         }
-        let padding = match (kind, bytes.get(4).ok_or(SHORT)?) {
+        let padding = match (kind, start.get(4).ok_or(SHORT)?) {
             (_, 0x00) => Padding::None,
             (Kind::Data, 0x01) => Padding::Bucket,
             _ => return Err(Error::new(ErrorCode::UnsupportedEncoding, "this release knows the content encodings plain and padded")),
         };
-        let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
+        let (header, rest) = start.split_first_chunk::<HEADER_LEN>().ok_or(SHORT)?;
         let (salt, rest) = rest.split_first_chunk::<SALT_LEN>().ok_or(SHORT)?;
-        let (commitment, body) = rest.split_first_chunk::<COMMITMENT_LEN>().ok_or(SHORT)?;
-        let inner_len = chunked::plaintext_len(body.len()).ok_or(SHORT)?;
+        let commitment = rest.first_chunk::<COMMITMENT_LEN>().ok_or(SHORT)?;
+        let inner_len = len.checked_sub(HEAD_LEN).and_then(chunked::plaintext_len).ok_or(SHORT)?;
         match kind {
             Kind::WrappedKey if inner_len != 32 => return Err(SHORT),
-            Kind::Data if bytes.len() > MAX_LEN => return Err(TOO_LARGE),
+            Kind::Data if len > MAX_LEN => return Err(TOO_LARGE),
             _ => {}
         }
         let key_id = header.last_chunk().ok_or(SHORT)?;
-        Ok(Self { header, key_id, padding, salt, commitment, body, inner_len })
+        Ok(Self { header, key_id, padding, salt, commitment, inner_len })
     }
 
     /// The dek_id, or the kek_id of a wrapped key.
@@ -139,15 +140,44 @@ impl<'a> Envelope<'a> {
         self.key_id
     }
 
+    /// The key of the message and its base nonce, after the commitment was compared.
+    pub(crate) fn verify(&self, input_key: &Expander, context: &Context) -> Result<StreamKeys> {
+        StreamKeys::verify(input_key, self.salt, &context_hash(self.header, context), self.commitment)
+    }
+}
+
+/// The parts of a well-formed envelope (steps 1 to 6 of SPEC section 8). Nothing in it is authenticated yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a> {
+    head: Head<'a>,
+    body: &'a [u8],
+}
+
+impl<'a> Envelope<'a> {
+    /// Takes an envelope of the given kind apart.
+    ///
+    /// # Errors
+    /// `plaintext_refused`, `malformed`, `unsupported_version`, `unsupported_suite`, `unsupported_encoding`, `limit_exceeded`.
+    pub fn parse(bytes: &'a [u8], kind: Kind) -> Result<Self> {
+        let head = Head::parse(bytes, bytes.len(), kind)?;
+        Ok(Self { head, body: bytes.get(HEAD_LEN..).ok_or(SHORT)? })
+    }
+
+    /// The dek_id, or the kek_id of a wrapped key.
+    #[must_use]
+    pub const fn key_id(&self) -> &'a [u8; KEY_ID_LEN] {
+        self.head.key_id
+    }
+
     /// The first 16 bytes of the commitment: what a manifest names a value by (SPEC section 7.2).
     #[must_use]
     pub fn short_commitment(&self) -> [u8; 16] {
-        self.commitment.first_chunk().copied().unwrap_or_default()
+        self.head.commitment.first_chunk().copied().unwrap_or_default()
     }
 
     /// The commitment compared, the message's key.
     fn message_key<A: Aead>(&self, input_key: &Expander, context: &Context) -> Result<MessageKey<A>> {
-        MessageKey::verify(input_key, self.salt, &context_hash(self.header, context), self.commitment)
+        MessageKey::new(&self.head.verify(input_key, context)?)
     }
 
     /// Opens a body that is no inner plaintext but raw bytes (a wrapped key) into `out`, which has their length.
@@ -165,8 +195,8 @@ impl<'a> Envelope<'a> {
         F: FnOnce(usize) -> Result<&'o mut [u8]>,
     {
         let key = self.message_key::<A>(input_key, context)?;
-        let one_pass = self.padding == Padding::None && self.inner_len >= CHUNK_LEN;
-        let (staged_len, staged_chunks) = if one_pass { (CHUNK_LEN, 0..1) } else { (self.inner_len, 0..usize::MAX) };
+        let one_pass = self.head.padding == Padding::None && self.head.inner_len >= CHUNK_LEN;
+        let (staged_len, staged_chunks) = if one_pass { (CHUNK_LEN, 0..1) } else { (self.head.inner_len, 0..usize::MAX) };
         let mut staged = vec![0; staged_len];
         key.open(self.body, staged_chunks, &mut staged)?;
         let opened = self.release(&key, &staged, one_pass, allocate);
@@ -183,8 +213,8 @@ impl<'a> Envelope<'a> {
         F: FnOnce(usize) -> Result<&'o mut [u8]>,
     {
         const WRONG_LENGTH: Error = Error::new(ErrorCode::Internal, "an output of the wrong length");
-        let (content_type, head) = split_content_type(inner_of(staged, self.padding)?)?;
-        let payload_len = head.len() + (self.inner_len - staged.len());
+        let (content_type, head) = split_content_type(inner_of(staged, self.head.padding)?)?;
+        let payload_len = head.len() + (self.head.inner_len - staged.len());
         if payload_len > MAX_PAYLOAD_LEN {
             return Err(TOO_LARGE);
         }
@@ -206,11 +236,17 @@ impl<'a> Envelope<'a> {
 /// # Errors
 /// `limit_exceeded`.
 pub fn sealed_len(payload_len: usize, content_type: &str, padding: Padding) -> Result<usize> {
-    Ok(BODY_OFFSET + chunked::body_len(inner_len(payload_len, content_type, padding)?))
+    Ok(HEAD_LEN + chunked::body_len(inner_len(payload_len, content_type, padding)?))
+}
+
+/// At least the payload's length of a data envelope of this length; 0 if none has it.
+#[must_use]
+pub fn payload_bound(sealed_len: usize) -> usize {
+    sealed_len.checked_sub(HEAD_LEN).filter(|_| sealed_len <= MAX_LEN).and_then(chunked::plaintext_len).map_or(0, |len| len.saturating_sub(1))
 }
 
 /// The length of a wrapped key.
-pub const WRAPPED_KEY_LEN: usize = BODY_OFFSET + chunked::body_len(32);
+pub const WRAPPED_KEY_LEN: usize = HEAD_LEN + chunked::body_len(32);
 
 /// Seals a payload into `out`, which has [`sealed_len`] bytes. A salt is given only by known-answer tests.
 pub(crate) fn seal_into<A: Aead>(
@@ -221,19 +257,29 @@ pub(crate) fn seal_into<A: Aead>(
     salt: Option<&[u8; SALT_LEN]>,
     out: &mut [u8],
 ) -> Result<()> {
-    if !content_type.bytes().all(|byte| (0x20..=0x7E).contains(&byte)) {
-        return Err(Error::new(ErrorCode::InvalidArgument, "a content type is printable ASCII"));
-    }
+    check_content_type(content_type)?;
     let len = inner_len(payload.len(), content_type, padding)?;
-    // One length byte and at most 255 more: small enough for the stack.
-    let mut prefix = [0_u8; 1 + MAX_CONTENT_TYPE_LEN];
-    let prefix_len = 1 + content_type.len();
+    let prefix = prefix(content_type)?;
+    let source = Source { prefix: prefix.get(..=content_type.len()).unwrap_or_default(), payload, len };
+    seal_source::<A>(input_key, header(Kind::Data, padding, key_id), context, &source, salt, out)
+}
+
+/// What stands before the payload: a length byte and the content type, in an array for the longest one, small enough for the stack.
+pub(crate) fn prefix(content_type: &str) -> Result<[u8; 1 + MAX_CONTENT_TYPE_LEN]> {
+    let mut prefix = [0; 1 + MAX_CONTENT_TYPE_LEN];
     if let Some((first, rest)) = prefix.split_first_mut() {
         *first = u8::try_from(content_type.len()).map_err(|_| LONG_CONTENT_TYPE)?;
         rest.iter_mut().zip(content_type.bytes()).for_each(|(to, from)| *to = from);
     }
-    let source = Source { prefix: prefix.get(..prefix_len).unwrap_or_default(), payload, len };
-    seal_source::<A>(input_key, header(Kind::Data, padding, key_id), context, &source, salt, out)
+    Ok(prefix)
+}
+
+/// What a content type is made of.
+pub(crate) fn check_content_type(content_type: &str) -> Result<()> {
+    if content_type.bytes().all(|byte| (0x20..=0x7E).contains(&byte)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorCode::InvalidArgument, "a content type is printable ASCII"))
 }
 
 /// Seals the 32 bytes of a key into `out`, which has [`WRAPPED_KEY_LEN`] bytes.
@@ -266,12 +312,12 @@ fn seal_source<A: Aead>(
         Some(salt) => *out_salt = *salt,
         None => fill_random(out_salt)?,
     }
-    let (key, commitment) = MessageKey::<A>::derive(input_key, out_salt, &context_hash(&header, context))?;
+    let (keys, commitment) = StreamKeys::derive(input_key, out_salt, &context_hash(&header, context))?;
     *out_commitment = commitment;
-    key.seal(source, body)
+    MessageKey::<A>::new(&keys)?.seal(source, body)
 }
 
-fn header(kind: Kind, padding: Padding, key_id: &[u8; KEY_ID_LEN]) -> [u8; HEADER_LEN] {
+pub(crate) fn header(kind: Kind, padding: Padding, key_id: &[u8; KEY_ID_LEN]) -> [u8; HEADER_LEN] {
     let mut header = [0; HEADER_LEN];
     if let Some((front, id)) = header.split_first_chunk_mut::<5>() {
         *front = [MAGIC, kind.byte(), VERSION, SUITE, padding.encoding()];
@@ -285,7 +331,7 @@ pub(crate) fn context_hash(header: &[u8; HEADER_LEN], context: &Context) -> [u8;
     Sha256::new().chain_update(b"sealpoint/v1/context\0").chain_update(header).chain_update(context.canonical()).finalize().into()
 }
 
-fn inner_len(payload_len: usize, content_type: &str, padding: Padding) -> Result<usize> {
+pub(crate) fn inner_len(payload_len: usize, content_type: &str, padding: Padding) -> Result<usize> {
     if payload_len > MAX_PAYLOAD_LEN {
         return Err(TOO_LARGE);
     }
@@ -300,14 +346,14 @@ fn inner_len(payload_len: usize, content_type: &str, padding: Padding) -> Result
 }
 
 /// The inner plaintext without its padding.
-fn inner_of(staged: &[u8], padding: Padding) -> Result<&[u8]> {
+pub(crate) fn inner_of(staged: &[u8], padding: Padding) -> Result<&[u8]> {
     match padding {
         Padding::None => Ok(staged),
         Padding::Bucket => padding::unpadded_len(staged).and_then(|len| staged.get(..len)).ok_or(MALFORMED_INNER),
     }
 }
 
-fn split_content_type(inner: &[u8]) -> Result<(&str, &[u8])> {
+pub(crate) fn split_content_type(inner: &[u8]) -> Result<(&str, &[u8])> {
     let (&len, rest) = inner.split_first().ok_or(MALFORMED_INNER)?;
     let (content_type, payload) = rest.split_at_checked(usize::from(len)).ok_or(MALFORMED_INNER)?;
     if !content_type.iter().all(|byte| (0x20..=0x7E).contains(byte)) {

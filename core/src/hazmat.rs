@@ -9,7 +9,7 @@ use alloc::{vec, vec::Vec};
 use zeroize::Zeroizing;
 
 use crate::backend::Aead;
-use crate::chunked::{self, COMMITMENT_LEN, MessageKey, SALT_LEN, Source};
+use crate::chunked::{self, COMMITMENT_LEN, MessageKey, SALT_LEN, Source, StreamKeys};
 use crate::context::Context;
 use crate::dek::{self, DekPurpose};
 use crate::envelope::{self, HEADER_LEN, KEY_ID_LEN};
@@ -71,11 +71,11 @@ pub const fn bucket(len: usize) -> usize {
 /// # Errors
 /// `internal`.
 pub fn chunked_seal<A: Aead>(input_key: &[u8; 32], salt: &[u8; SALT_LEN], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
-    let (key, commitment) = MessageKey::<A>::derive(&Expander::new(input_key)?, salt, context)?;
+    let (keys, commitment) = StreamKeys::derive(&Expander::new(input_key)?, salt, context)?;
     let mut message = vec![0; MESSAGE_HEADER_LEN + chunked::body_len(plaintext.len())];
     let (header, body) = message.split_at_mut(MESSAGE_HEADER_LEN);
     header.copy_from_slice(&[salt.as_slice(), &commitment].concat());
-    key.seal(&Source { prefix: &[], payload: plaintext, len: plaintext.len() }, body)?;
+    MessageKey::<A>::new(&keys)?.seal(&Source { prefix: &[], payload: plaintext, len: plaintext.len() }, body)?;
     Ok(message)
 }
 
@@ -88,7 +88,7 @@ pub fn chunked_open<A: Aead>(input_key: &[u8; 32], context: &[u8], message: &[u8
     let (salt, rest) = message.split_first_chunk::<SALT_LEN>().ok_or(CUT_OFF)?;
     let (commitment, body) = rest.split_first_chunk::<COMMITMENT_LEN>().ok_or(CUT_OFF)?;
     let mut plaintext = vec![0; chunked::plaintext_len(body.len()).ok_or(CUT_OFF)?];
-    let key = MessageKey::<A>::verify(&Expander::new(input_key)?, salt, context, commitment)?;
-    key.open(body, 0..usize::MAX, &mut plaintext)?;
+    let keys = StreamKeys::verify(&Expander::new(input_key)?, salt, context, commitment)?;
+    MessageKey::<A>::new(&keys)?.open(body, 0..usize::MAX, &mut plaintext)?;
     Ok(plaintext)
 }

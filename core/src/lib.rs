@@ -18,9 +18,12 @@ pub mod envelope;
 pub mod error;
 #[cfg(feature = "hazmat")]
 pub mod hazmat;
+#[cfg(feature = "json")]
+pub mod json;
 pub mod kek;
 pub mod limits;
 pub mod manifest;
+pub mod message;
 pub mod text;
 
 mod chunked;
@@ -34,4 +37,5 @@ pub use dek::{Dek, DekPurpose, DekRecord, Salts};
 pub use envelope::{Opened, Padding};
 pub use error::{Error, ErrorCode, Result};
 pub use kek::{Kek, canary_context, canary_secret, wrap_context};
+pub use message::Message;
 pub use secret::Secret;

@@ -1,0 +1,98 @@
+//! Contexts and fields that come in as JSON are those that come in as values.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a test fails by panicking")]
+
+use sealpoint_core::cbor::Writer;
+use sealpoint_core::json::fields_from_json;
+use sealpoint_core::{Context, ErrorCode, Value};
+
+#[test]
+fn a_context_is_the_same_from_json() {
+    let json = r#"{"tenant":"acme","purpose":"p","version":3,"a":"\u00e9\ud83d\ude00","b":-9223372036854775808,"c":18446744073709551615,
+        "d":0.1,"e":1152921504606846976.0,"f":1152921504606846976,"g":["hello","a,bc"],"h":[],"i":3.0,"j":"","k":1e+21,"l":-0.0}"#;
+    let expected = Context::new(&[
+        ("tenant", Value::Text("acme")),
+        ("purpose", Value::Text("p")),
+        ("version", Value::Int(3)),
+        ("a", Value::Text("\u{e9}\u{1f600}")),
+        ("b", Value::Int(i128::from(i64::MIN))),
+        ("c", Value::Int(i128::from(u64::MAX))),
+        ("d", Value::Float(0.1)),
+        ("e", Value::Float(1_152_921_504_606_846_976.0)),
+        ("f", Value::Int(1_152_921_504_606_846_976)),
+        ("g", Value::List(&["hello", "a,bc"])),
+        ("h", Value::List(&[])),
+        ("i", Value::Float(3.0)),
+        ("j", Value::Text("")),
+        ("k", Value::Float(1e21)),
+        ("l", Value::Float(-0.0)),
+    ]);
+    assert_eq!(Context::from_json(json), expected);
+    let base = Context::from_json(r#"{"tenant":"acme","purpose":"p"}"#).unwrap();
+    assert_eq!(base.extend_json(r#"{"version":"1"}"#), base.extend(&[("version", Value::Text("1"))]));
+}
+
+#[test]
+fn floats_keep_every_bit() {
+    for float in [f64::MIN_POSITIVE, 5e-324, 1.797_693_134_862_315_7e308, 0.1 + 0.2, 2.225_073_858_507_201_1e-308, 9_007_199_254_740_993.5e-3] {
+        let json = format!(r#"{{"tenant":"acme","purpose":"p","x":{float:?}}}"#);
+        let expected = Context::new(&[("tenant", Value::Text("acme")), ("purpose", Value::Text("p")), ("x", Value::Float(float))]);
+        assert_eq!(Context::from_json(&json), expected, "{float:e}");
+    }
+}
+
+#[test]
+fn what_no_context_holds_is_refused() {
+    let code = |json: &str| Context::from_json(json).unwrap_err().code();
+    for json in [
+        "",
+        "[]",
+        "null",
+        "{",
+        r#"{"tenant":"acme","purpose":"p","a":null}"#,
+        r#"{"tenant":"acme","purpose":"p","a":true}"#,
+        r#"{"tenant":"acme","purpose":"p","a":{}}"#,
+        r#"{"tenant":"acme","purpose":"p","a":[1]}"#,
+        r#"{"tenant":"acme","purpose":"p","a":1e999}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"\ud800"}"#,
+        r#"{"tenant":"acme","purpose":"p","A":"x"}"#,
+        r#"{"tenant":1,"purpose":"p"}"#,
+        r#"{"tenant":"acme"}"#,
+    ] {
+        assert_eq!(code(json), ErrorCode::InvalidContext, "{json}");
+    }
+    assert_eq!(code(r#"{"purpose":"p"}"#), ErrorCode::TenantRequired);
+}
+
+#[test]
+fn fields_are_the_same_from_json() {
+    let mut writer = Writer::new();
+    writer
+        .array(5, |writer| {
+            writer.int(4)?;
+            writer.text("id");
+            writer.map(2, |map| {
+                map.entry("b", |writer| writer.int(-1))?;
+                map.entry("a", |writer| writer.float(1.5))
+            })?;
+            writer.null();
+            writer.array(2, |writer| {
+                writer.bool(true);
+                writer.float(1_152_921_504_606_846_976.0)
+            })
+        })
+        .unwrap();
+    assert_eq!(fields_from_json(r#"[4,"id",{"a":1.5,"b":-1},null,[true,1152921504606846976.0]]"#), writer.finish());
+}
+
+#[test]
+fn what_no_manifest_holds_is_refused() {
+    for (json, code) in [
+        ("", ErrorCode::InvalidArgument),
+        (r#"["\ud800"]"#, ErrorCode::InvalidArgument),
+        ("[1e999]", ErrorCode::InvalidArgument),
+        (&"[".repeat(100_000), ErrorCode::InvalidArgument),
+        (&format!("{}{}", "[".repeat(20), "]".repeat(20)), ErrorCode::LimitExceeded),
+    ] {
+        assert_eq!(fields_from_json(json).unwrap_err().code(), code);
+    }
+}
