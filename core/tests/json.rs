@@ -33,7 +33,7 @@ fn a_context_is_the_same_from_json() {
 
 #[test]
 fn floats_keep_every_bit() {
-    for float in [f64::MIN_POSITIVE, 5e-324, 1.797_693_134_862_315_7e308, 0.1 + 0.2, 2.225_073_858_507_201_1e-308, 9_007_199_254_740_993.5e-3] {
+    for float in [f64::MIN_POSITIVE, 5e-324, 1.797_693_134_862_315_7e308, 0.1 + 0.2, 2.225_073_858_507_201e-308, 1.0 / 3.0] {
         let json = format!(r#"{{"tenant":"acme","purpose":"p","x":{float:?}}}"#);
         let expected = Context::new(&[("tenant", Value::Text("acme")), ("purpose", Value::Text("p")), ("x", Value::Float(float))]);
         assert_eq!(Context::from_json(&json), expected, "{float:e}");
