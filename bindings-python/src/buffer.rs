@@ -107,7 +107,7 @@ pub fn seal_next(
     let padding = if pad { Padding::Bucket } else { Padding::None };
     let fail = |error: Error| raise(&error);
     let data = payload.as_slice();
-    let len = sealed_len(data.len(), content_type, padding).map_err(fail)?;
+    let len = sealed_len(data.len(), content_type.len(), padding).map_err(fail)?;
     if as_text {
         let mut envelope = vec![0; len];
         dek.seal_next_into(salts, data, content_type, padding, context, &mut envelope).map_err(fail)?;

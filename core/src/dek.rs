@@ -176,7 +176,7 @@ impl Dek {
     /// # Errors
     /// Those of [`Dek::seal_into`].
     pub fn seal(&self, payload: &[u8], content_type: &str, padding: Padding, context: &Context) -> Result<Vec<u8>> {
-        let mut out = vec![0; envelope::sealed_len(payload.len(), content_type, padding)?];
+        let mut out = vec![0; envelope::sealed_len(payload.len(), content_type.len(), padding)?];
         self.seal_into(payload, content_type, padding, context, &mut out)?;
         Ok(out)
     }
@@ -194,7 +194,7 @@ impl Dek {
         context: &Context,
         salt: &[u8; SALT_LEN],
     ) -> Result<Vec<u8>> {
-        let mut out = vec![0; envelope::sealed_len(payload.len(), content_type, padding)?];
+        let mut out = vec![0; envelope::sealed_len(payload.len(), content_type.len(), padding)?];
         scrubbed::<A, _>(|| self.seal_salted::<A>(payload, content_type, padding, context, Some(salt), &mut out))?;
         Ok(out)
     }

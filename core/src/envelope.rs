@@ -231,12 +231,12 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The length of the envelope for a payload.
+/// The length of the envelope for a payload and a content type of these lengths.
 ///
 /// # Errors
 /// `limit_exceeded`.
-pub fn sealed_len(payload_len: usize, content_type: &str, padding: Padding) -> Result<usize> {
-    Ok(HEAD_LEN + chunked::body_len(inner_len(payload_len, content_type, padding)?))
+pub fn sealed_len(payload_len: usize, content_type_len: usize, padding: Padding) -> Result<usize> {
+    Ok(HEAD_LEN + chunked::body_len(inner_len(payload_len, content_type_len, padding)?))
 }
 
 /// At least the payload's length of a data envelope of this length; 0 if none has it.
@@ -258,7 +258,7 @@ pub(crate) fn seal_into<A: Aead>(
     out: &mut [u8],
 ) -> Result<()> {
     check_content_type(content_type)?;
-    let len = inner_len(payload.len(), content_type, padding)?;
+    let len = inner_len(payload.len(), content_type.len(), padding)?;
     let prefix = prefix(content_type)?;
     let source = Source { prefix: prefix.get(..=content_type.len()).unwrap_or_default(), payload, len };
     seal_source::<A>(input_key, header(Kind::Data, padding, key_id), context, &source, salt, out)
@@ -331,14 +331,14 @@ pub(crate) fn context_hash(header: &[u8; HEADER_LEN], context: &Context) -> [u8;
     Sha256::new().chain_update(b"sealpoint/v1/context\0").chain_update(header).chain_update(context.canonical()).finalize().into()
 }
 
-pub(crate) fn inner_len(payload_len: usize, content_type: &str, padding: Padding) -> Result<usize> {
+pub(crate) fn inner_len(payload_len: usize, content_type_len: usize, padding: Padding) -> Result<usize> {
     if payload_len > MAX_PAYLOAD_LEN {
         return Err(TOO_LARGE);
     }
-    if content_type.len() > MAX_CONTENT_TYPE_LEN {
+    if content_type_len > MAX_CONTENT_TYPE_LEN {
         return Err(LONG_CONTENT_TYPE);
     }
-    let len = 1 + content_type.len() + payload_len;
+    let len = 1 + content_type_len + payload_len;
     Ok(match padding {
         Padding::None => len,
         Padding::Bucket => padding::bucket(len + 1),

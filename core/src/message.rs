@@ -33,7 +33,7 @@ impl Dek {
     /// Those of [`Dek::seal_into`].
     pub fn begin_seal(&self, payload_len: usize, content_type: &str, padding: Padding, context: &Context) -> Result<Message> {
         envelope::check_content_type(content_type)?;
-        let inner_len = envelope::inner_len(payload_len, content_type, padding)?;
+        let inner_len = envelope::inner_len(payload_len, content_type.len(), padding)?;
         self.count_seal(context)?;
         let header = envelope::header(Kind::Data, padding, &self.record().dek_id);
         let mut salt = [0; SALT_LEN];

@@ -175,7 +175,7 @@ mod linux {
         cache.insert(dek, NOW);
         let dek = cache.get(&DEK_ID, NOW).unwrap();
         let payload = common::pattern(40_000);
-        let mut sealed = vec![0; sealpoint_core::envelope::sealed_len(payload.len(), "bytes", Padding::None).unwrap()];
+        let mut sealed = vec![0; sealpoint_core::envelope::sealed_len(payload.len(), 5, Padding::None).unwrap()];
         dek.seal_with::<A>(&payload, "bytes", Padding::None, &context(), &mut sealed).unwrap();
         let mut out = Vec::new();
         let parsed = Envelope::parse(&sealed, Kind::Data).unwrap();
