@@ -1,11 +1,11 @@
 //! The native Node module: converts types and errors, and decides nothing. What it exports is `ts/core.ts`.
 
-mod bytes;
-mod cache;
-mod context;
-mod keys;
-mod manifest;
-mod message;
+pub mod bytes;
+pub mod cache;
+pub mod context;
+pub mod keys;
+pub mod manifest;
+pub mod message;
 
 use std::collections::HashMap;
 
