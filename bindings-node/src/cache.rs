@@ -83,6 +83,7 @@ impl CoreDekCache {
     }
 
     #[napi]
+    #[allow(clippy::too_many_arguments, reason = "what a seal is made of")]
     pub fn seal_into(
         &self,
         env: &Env,
