@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use napi::Env;
+use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use sealpoint_core::envelope::{Envelope, Kind};
 use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Error, ErrorCode, Result, Timestamp};
@@ -73,13 +74,13 @@ impl CoreDekCache {
     }
 
     #[napi]
-    pub fn active(&self, env: &Env, context: &CoreContext, dek_purpose: u8) -> napi::Result<Option<CoreDek>> {
-        done(env, self.find_active(context, dek_purpose)).map(|dek| dek.map(Into::into))
+    pub fn active(&self, env: &Env, context: &CoreContext, dek_purpose: u8) -> napi::Result<Either<CoreDek, ()>> {
+        done(env, self.find_active(context, dek_purpose)).map(|dek| or_undefined(dek.map(Into::into)))
     }
 
     #[napi]
-    pub fn named(&self, env: &Env, sealed: &[u8]) -> napi::Result<Option<CoreDek>> {
-        done(env, self.find_named(sealed)).map(|dek| dek.map(Into::into))
+    pub fn named(&self, env: &Env, sealed: &[u8]) -> napi::Result<Either<CoreDek, ()>> {
+        done(env, self.find_named(sealed)).map(|dek| or_undefined(dek.map(Into::into)))
     }
 
     #[napi]
@@ -111,8 +112,8 @@ impl CoreDekCache {
         context: Handle<'_, CoreContext>,
         dek_purpose: u8,
         mut out: Bytes<'_>,
-    ) -> napi::Result<Option<Opened>> {
-        done(env, self.open(sealed, &context, dek_purpose, &mut out)).map(|opened| opened.map(bytes::opened))
+    ) -> napi::Result<Either<Opened, ()>> {
+        done(env, self.open(sealed, &context, dek_purpose, &mut out)).map(|opened| or_undefined(opened.map(bytes::opened)))
     }
 
     #[napi]
@@ -146,6 +147,10 @@ impl CoreDekCache {
     pub fn free(&self) {
         self.clear();
     }
+}
+
+fn or_undefined<T>(value: Option<T>) -> Either<T, ()> {
+    value.map_or(Either::B(()), Either::A)
 }
 
 #[napi]
