@@ -32,7 +32,7 @@ FILES: dict[str, Json] = {path.name: json.loads(path.read_text()) for path in so
 ALL = [(name, vector) for name, content in FILES.items() for vector in content["vectors"]]
 SCHEMAS: dict[str, Json] = {p.name: json.loads(p.read_text()) for p in sorted((VECTORS / "schema").glob("*.json"))}
 CHECKER = check.Checker(FILES)
-GUARDED = ("envelope.json", "text.json", "wrap.json", "manifest.json", "store.json")
+GUARDED = ("envelope.json", "text.json", "wrap.json", "exported-key.json", "manifest.json", "store.json")
 
 
 def ids(pairs: list[tuple[str, Json]]) -> list[str]:

@@ -10,7 +10,7 @@ from . import derive, padding
 from .errors import SealpointError
 
 MAGIC = 0xC1
-KIND_DATA, KIND_WRAP = 0x53, 0x57
+KIND_DATA, KIND_WRAP, KIND_KEY = 0x53, 0x57, 0x4B
 VERSION = 0x01
 HEADER_LEN, SALT_LEN, COMMITMENT_LEN, TAG_LEN = 21, 24, 32, 16
 BODY_AT = HEADER_LEN + SALT_LEN + COMMITMENT_LEN  # 77

@@ -3,10 +3,10 @@
 import base64
 import re
 
-from .envelope import KIND_DATA, KIND_WRAP, MAGIC
+from .envelope import KIND_DATA, KIND_KEY, KIND_WRAP, MAGIC
 from .errors import SealpointError
 
-PREFIXES = {KIND_DATA: "sealpoint:", KIND_WRAP: "sealpoint-wrap:"}
+PREFIXES = {KIND_DATA: "sealpoint:", KIND_WRAP: "sealpoint-wrap:", KIND_KEY: "sealpoint-key:"}
 VERSION = "v1:"
 
 

@@ -1,6 +1,6 @@
 """The vectors as code: each module builds the files of one part of the SPEC."""
 
-from . import cbor_cases, context_cases, derive_cases, envelope_cases, manifest_cases, store_cases, text_cases, wrap_cases
+from . import cbor_cases, context_cases, derive_cases, envelope_cases, exported_cases, manifest_cases, store_cases, text_cases, wrap_cases
 from .build import File
 
 
@@ -15,6 +15,7 @@ def build_all() -> list[File]:
         text_cases.build(envelopes, wraps),
         wraps,
         wrap_cases.build_stored(),
+        exported_cases.build(),
         cbor_cases.build(),
         manifest_cases.build(),
         store_cases.build(),

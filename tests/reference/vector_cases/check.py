@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from sealpoint_ref import cbor, context, derive, envelope, manifest, padding, store, text, wrap
+from sealpoint_ref import cbor, context, derive, envelope, exported, manifest, padding, store, text, wrap
 from sealpoint_ref.errors import SealpointError
 
 from . import jsonform as jf
@@ -197,6 +197,18 @@ class Checker:
         )
         if vector["expect"] == "ok":
             same("dek", dek.hex(), vector["dek"])
+
+    def run_exported_key(self, vector: Json) -> None:
+        """exported-key.json."""
+        if vector["op"] != "import":
+            dek, dek_id = bytes.fromhex(vector["dek"]), bytes.fromhex(vector["dek_id"])
+            value = exported.export(dek, vector["dek_purpose"], dek_id, vector["version"], vector["tenant"])
+            same("text", value, vector["text"])
+        key = exported.import_(vector["text"])
+        if vector["expect"] == "ok":
+            same("bytes", text.decode(envelope.KIND_KEY, vector["text"]).hex(), vector["bytes_hex"])
+            want = (vector["dek"], vector["dek_id"], vector["version"], vector["tenant"])
+            same("key", (key.dek.hex(), key.dek_id.hex(), key.version, key.tenant), want)
 
     def run_cbor(self, vector: Json) -> None:
         """cbor.json."""

@@ -1,8 +1,8 @@
 """text.json: SPEC sections 5 and 8."""
 
-from sealpoint_ref import envelope, text
+from sealpoint_ref import envelope, exported, text
 
-from .build import File, Json
+from .build import File, Json, data_key
 
 DATA, WRAP = "data", "wrapped-key"
 KINDS = {DATA: envelope.KIND_DATA, WRAP: envelope.KIND_WRAP}
@@ -131,6 +131,11 @@ def build(envelopes: File, wraps: File) -> File:
 
     bad("magic-only", encoded(b"\xc1"), "malformed", "The bytes are parsed as in section 8.", 2)
     bad("kind-57", encoded(b"\xc1\x57" + note[2:]), "malformed", "A wrapped key behind the data prefix.", 2)
+    main = data_key("main")
+    exported_key = exported.export(main.secret, "client", main.key_id, 1, "acme")
+    key_body = exported_key.removeprefix("sealpoint-key:v1:")
+    bad("exported-key", exported_key, "malformed", "An exported key is no envelope.")
+    bad("exported-key-bytes", "sealpoint:v1:" + key_body, "malformed", "An exported key behind the data prefix.", 2)
     bad("bytes-version-02", encoded(note[:2] + b"\x02" + note[3:]), "unsupported_version", step=3)
     bad("bytes-suite-02", encoded(note[:3] + b"\x02" + note[4:]), "unsupported_suite", step=4)
     bad("bytes-encoding-02", encoded(note[:4] + b"\x02" + note[5:]), "unsupported_encoding", step=5)
