@@ -4,7 +4,7 @@ use alloc::{collections::BTreeMap, string::String, sync::Arc};
 
 use crate::dek::{Dek, DekPurpose};
 use crate::envelope::KEY_ID_LEN;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{AUTHENTICATION_FAILED, Error, ErrorCode, Result};
 
 /// A moment on two clocks, in milliseconds: one that never jumps but may stand still in suspension, one that follows the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +97,17 @@ impl DekCache {
         self.uses += 1;
         entry.last_use = self.uses;
         Some(Arc::clone(&entry.dek))
+    }
+
+    /// The DEK with this id for opening, unless it expired. One that is held is for the same purpose only as one that is loaded (SPEC section 6.1, step 1).
+    ///
+    /// # Errors
+    /// `authentication_failed` (a DEK of another purpose).
+    pub fn get_for(&mut self, dek_id: &[u8; KEY_ID_LEN], purpose: DekPurpose, now: Timestamp) -> Result<Option<Arc<Dek>>> {
+        match self.get(dek_id, now) {
+            Some(dek) if dek.record().purpose != purpose => Err(AUTHENTICATION_FAILED),
+            held => Ok(held),
+        }
     }
 
     /// Says that a DEK which is held is the active one of its tenant and purpose. False if it is not held, or is another's.

@@ -100,7 +100,7 @@ impl Dek {
         if bool::from(dek.key_check.as_slice().ct_eq(key_check)) { Ok(dek) } else { Err(AUTHENTICATION_FAILED) }
     }
 
-    fn new(secret: &Secret, record: DekRecord) -> Result<Self> {
+    pub(crate) fn new(secret: &Secret, record: DekRecord) -> Result<Self> {
         context::check_tenant(&record.tenant)?;
         if record.suite != SUITE {
             return Err(Error::new(ErrorCode::UnsupportedSuite, "this release knows suite 1 (Cobblestone-256)"));

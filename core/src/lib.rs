@@ -16,6 +16,7 @@ pub mod context;
 pub mod dek;
 pub mod envelope;
 pub mod error;
+pub mod exported;
 #[cfg(feature = "hazmat")]
 pub mod hazmat;
 #[cfg(feature = "json")]
@@ -36,6 +37,7 @@ pub use context::{Context, Value};
 pub use dek::{Dek, DekPurpose, DekRecord, Salts};
 pub use envelope::{Opened, Padding};
 pub use error::{Error, ErrorCode, Result};
+pub use exported::{export_key, import_key};
 pub use kek::{Kek, canary_context, canary_secret, wrap_context};
 pub use message::Message;
 pub use secret::Secret;

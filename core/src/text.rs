@@ -1,8 +1,9 @@
 //! The text forms (SPEC section 5): a prefix and strict base64url.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, vec, vec::Vec};
 
 use data_encoding::BASE64URL_NOPAD;
+use zeroize::Zeroizing;
 
 use crate::envelope::{Kind, MAGIC};
 use crate::error::{Error, ErrorCode, Result};
@@ -19,10 +20,7 @@ pub fn encode(envelope: &[u8], kind: Kind) -> String {
         Kind::Data => DATA,
         Kind::WrappedKey => WRAPPED_KEY,
     };
-    let mut text = String::with_capacity(prefix.len() + BASE64URL_NOPAD.encode_len(envelope.len()));
-    text.push_str(prefix);
-    BASE64URL_NOPAD.encode_append(envelope, &mut text);
-    text
+    with_prefix(prefix, envelope)
 }
 
 /// The envelope of a text. The envelope itself is not parsed yet.
@@ -34,21 +32,47 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
         Kind::Data => (DATA, "sealpoint:"),
         Kind::WrappedKey => (WRAPPED_KEY, "sealpoint-wrap:"),
     };
-    let Some(encoded) = text.strip_prefix(prefix) else {
-        return Err(if text.starts_with(family) {
-            Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of the text form; a newer one may open this")
-        } else if has_prefix(text.as_bytes()) {
-            Error::new(ErrorCode::Malformed, "another kind of envelope was expected here")
-        } else {
-            Error::new(ErrorCode::PlaintextRefused, "this is not sealed: it does not begin like an envelope")
-        });
-    };
+    let encoded = without_prefix(text, prefix, family)?;
     // What has the prefix never passes as plaintext: bytes without the magic are a broken envelope, not an unsealed value.
     let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).unwrap_or_default();
     if bytes.first() != Some(&MAGIC) {
         return Err(Error::new(ErrorCode::Malformed, "the text is not the strict base64url of an envelope"));
     }
     Ok(bytes)
+}
+
+/// A prefix and base64url, in one allocation.
+pub(crate) fn with_prefix(prefix: &str, bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(prefix.len() + BASE64URL_NOPAD.encode_len(bytes.len()));
+    text.push_str(prefix);
+    BASE64URL_NOPAD.encode_append(bytes, &mut text);
+    text
+}
+
+/// What follows the prefix of one kind (step 1 of SPEC section 8). `family` is the prefix without its version.
+pub(crate) fn without_prefix<'t>(text: &'t str, prefix: &str, family: &str) -> Result<&'t str> {
+    text.strip_prefix(prefix).ok_or_else(|| {
+        if text.starts_with(family) {
+            Error::new(ErrorCode::UnsupportedVersion, "this release knows version 1 of the text form; a newer one may open this")
+        } else if has_prefix(text.as_bytes()) {
+            Error::new(
+                ErrorCode::Malformed,
+                "another kind of text was expected here: sealpoint: is data, sealpoint-wrap: a wrapped key, sealpoint-key: an exported key",
+            )
+        } else {
+            Error::new(ErrorCode::PlaintextRefused, "this is not sealed: it does not begin like an envelope")
+        }
+    })
+}
+
+/// Strict base64url of what is secret: wiped also where it turns out to be none, as which it is empty.
+pub(crate) fn decode_secret(encoded: &str) -> Zeroizing<Vec<u8>> {
+    let Ok(len) = BASE64URL_NOPAD.decode_len(encoded.len()) else { return Zeroizing::default() };
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    match BASE64URL_NOPAD.decode_mut(encoded.as_bytes(), &mut bytes) {
+        Ok(_) => bytes,
+        Err(_) => Zeroizing::default(),
+    }
 }
 
 /// Whether bytes begin like a text form, of whatever kind and version.

@@ -217,3 +217,20 @@ fn bounds_that_make_no_sense_are_refused() {
     assert!(cache.get(&id(0), at(u64::MAX - 1, 0)).is_some());
     assert!(cache.get(&id(0), at(u64::MAX, 0)).is_none());
 }
+
+#[test]
+fn a_held_key_opens_for_its_own_purpose_only() {
+    let (mut cache, deks) = (cache(), deks());
+    let (data, client) = (Arc::clone(&deks[0]), Arc::clone(&deks[2]));
+    let (now, later) = (at(0, 0), at(CONFIG.ttl_ms, 0));
+    [&data, &client].into_iter().for_each(|dek| cache.insert(Arc::clone(dek), now));
+    for (dek, own, other) in [(data, DekPurpose::Data, DekPurpose::Client), (client, DekPurpose::Client, DekPurpose::Data)] {
+        let id = dek.record().dek_id;
+        assert!(cache.get_for(&id, own, now).unwrap().is_some_and(|held| Arc::ptr_eq(&held, &dek)));
+        for wrong in [other, DekPurpose::Index, DekPurpose::Audit] {
+            assert_eq!(cache.get_for(&id, wrong, now).map(drop).map_err(|error| error.code()), Err(ErrorCode::AuthenticationFailed), "{wrong:?}");
+        }
+        assert!(cache.get_for(&id, own, later).unwrap().is_none(), "expired");
+        assert!(cache.get_for(&id, other, later).unwrap().is_none(), "not held: for who loads it to refuse");
+    }
+}

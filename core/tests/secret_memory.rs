@@ -27,7 +27,8 @@ mod linux {
 
     use sealpoint_core::envelope::{Envelope, Kind};
     use sealpoint_core::{
-        CacheConfig, Context, Dek, DekCache, DekPurpose, DekRecord, Kek, Padding, Salts, Secret, Timestamp, Value, hazmat, wrap_context,
+        CacheConfig, Context, Dek, DekCache, DekPurpose, DekRecord, Kek, Padding, Salts, Secret, Timestamp, Value, export_key, hazmat, import_key,
+        wrap_context,
     };
     use sha2::{Digest as _, Sha256};
     use zeroize::{Zeroize as _, Zeroizing};
@@ -105,6 +106,9 @@ mod linux {
         print("KEK-text", &kek_text.as_bytes()[22..]);
         let body = hazmat::body_key(&secret("dek"), 1, DekPurpose::Data, &DEK_ID).unwrap();
         print_key("K_body", body.expose());
+        print_key("K_body-client", hazmat::body_key(&secret("dek"), 1, DekPurpose::Client, &DEK_ID).unwrap().expose());
+        // What an exported key has of the DEK: it begins at byte 25, and three bytes are four characters.
+        print("DEK-text", data_encoding::BASE64URL_NOPAD.encode(&secret("dek").expose()[2..29]).as_bytes());
         print_key("K_wrap", hazmat::wrap_key(&secret("kek")).unwrap().expose());
         if !envelope.is_empty() {
             let envelope = common::unhex(&envelope);
@@ -165,7 +169,22 @@ mod linux {
         let alive = named(&needles, &mut scanner);
         let hits = |found: &[(String, Vec<String>)], name: &str| found.iter().find(|(found, _)| found == name).unwrap().1.len();
         assert!(hits(&alive, "DEK") >= 1 && hits(&alive, "K_wrap.inner-state") >= 1, "the search does not find what is there: {alive:?}");
+
+        // Exported, imported, and refused with the whole DEK in it: in its last character, and in what is left of it.
+        let text = export_key(&secret, &DekRecord { purpose: DekPurpose::Client, ..record() }).unwrap();
         drop(secret);
+        let imported = import_key(&text).unwrap();
+        let alive = named(&needles, &mut scanner);
+        assert!(hits(&alive, "DEK-text") >= 1 && hits(&alive, "K_body-client.inner-state") >= 1, "the search does not find what is there: {alive:?}");
+        let last = text.len() - 1;
+        for bad in [&text[..last], &text[..100]] {
+            assert!(import_key(bad).is_err());
+        }
+        let mut damaged = Zeroizing::new(String::with_capacity(text.len()));
+        damaged.push_str(&text[..last]);
+        damaged.push('*');
+        assert!(import_key(&damaged).is_err());
+        drop((text, damaged, imported));
 
         // What a keyring does: unwrap, compare, hold, use, let go.
         let opened = kek.unwrap_with::<A>(&wrapped, &wrap_context(TENANT, &DEK_ID, DekPurpose::Data, 1).unwrap()).unwrap();

@@ -10,6 +10,8 @@
 )]
 
 mod common;
+#[path = "vectors/exported.rs"]
+mod exported;
 #[path = "vectors/items.rs"]
 mod items;
 #[path = "vectors/records.rs"]
@@ -106,6 +108,7 @@ fn run<A: Backend>(vectors: &Vectors, file: &str, vector: &Json) -> Outcome {
         "text" => text_form::<A>(vectors, vector).into(),
         "wrap" => wrap::<A>(vector).into(),
         "stored-key" => stored_key::<A>(vector).into(),
+        "exported-key" => exported::exported_key(vector).into(),
         "cbor" => records::cbor(vector),
         "manifest" => records::manifest_vector(vector).into(),
         "store" => items::item::<A>(vector).into(),

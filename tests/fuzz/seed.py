@@ -28,6 +28,8 @@ def main() -> None:
     """Writes every corpus anew."""
     wraps = [(v["id"], bytes.fromhex(v["wrapped"])) for v in vectors("wrap")]
     texts = [(v["id"], v["text"].encode()) for v in vectors("text")]
+    exported = [(v["id"], v["text"].encode()) for v in vectors("exported-key") if "text" in v]
+    exported += [(f"{v['id']}-bytes", bytes.fromhex(v["bytes_hex"])) for v in vectors("exported-key") if "bytes_hex" in v]
     contexts = [(v["id"], bytes.fromhex(v.get("canonical_hex", ""))) for v in vectors("context") if "canonical_hex" in v]
     lines = b"ns t \nthread t t-1\nversion i 3\nstep f 0.5\nlist t 5:hello,\nbig i 18446744073709551615"
     records = [(v["id"], bytes.fromhex(v["record_hex"])) for v in vectors("manifest") if "record_hex" in v]
@@ -38,7 +40,7 @@ def main() -> None:
         "context": [("pairs", lines), *contexts],
         "manifest": [("channels", b"\x03alphabeta.gamma"), *payloads],
         "open": [("changes", b"\x01\x00\x20\x00\x40\x01\xff"), ("cut", b"\x02\x40\x00\x01\x02\x00\xff"), *envelopes()],
-        "text": texts,
+        "text": [*texts, *exported],
         "differential": [("three-chunks", bytes(range(90)) + b"\xff"), *envelopes()],
     }
     for target, seeds in corpora.items():

@@ -4,7 +4,9 @@
 use sealpoint_core::backend::{Aead, AwsLc, RustCrypto};
 use sealpoint_core::cbor::{Entries, Writer};
 use sealpoint_core::envelope::{Envelope, Kind};
-use sealpoint_core::{Context, Dek, DekPurpose, DekRecord, Error, ErrorCode, Padding, Result, Secret, Value, hazmat, manifest, text};
+use sealpoint_core::{
+    Context, Dek, DekPurpose, DekRecord, Error, ErrorCode, Padding, Result, Secret, Value, export_key, hazmat, import_key, manifest, text,
+};
 
 /// The vectors' main key (tests/vectors/README.md): their envelopes open here.
 const DEK: [u8; 32] =
@@ -199,7 +201,9 @@ pub fn open(data: &[u8]) {
 
 /// A text that decodes is the one text of its bytes.
 pub fn text(data: &[u8]) {
+    exported_key(&text::encode(data, Kind::Data).replace("sealpoint:", "sealpoint-key:"));
     let Ok(input) = std::str::from_utf8(data) else { return };
+    exported_key(input);
     for (kind, own) in [(Kind::Data, "sealpoint:v1:"), (Kind::WrappedKey, "sealpoint-wrap:v1:")] {
         match text::decode(input, kind) {
             Ok(bytes) => {
@@ -217,6 +221,23 @@ pub fn text(data: &[u8]) {
                 assert_eq!(error.code() == ErrorCode::PlaintextRefused, !sealed, "what has the prefix never passes as plaintext");
                 assert!(!input.starts_with(own) || error.code() == ErrorCode::Malformed);
             }
+        }
+    }
+}
+
+/// A key that is imported has one text, which exporting it makes again.
+fn exported_key(input: &str) {
+    match import_key(input) {
+        Ok(dek) => {
+            // The text without its prefix is as good as that of an envelope.
+            let bytes = text::decode(&input.replace("sealpoint-key:", "sealpoint:"), Kind::Data).unwrap();
+            assert_eq!(dek.record().purpose, DekPurpose::Client);
+            assert_eq!(*export_key(&Secret::from_slice(&bytes[25..57]).unwrap(), dek.record()).unwrap(), input);
+        }
+        Err(error) => {
+            one_of(&error, &[&PARSE[..4], &[ErrorCode::AuthenticationFailed]].concat());
+            let sealed = input.starts_with("sealpoint:") || input.starts_with("sealpoint-");
+            assert_eq!(error.code() == ErrorCode::PlaintextRefused, !sealed, "what has the prefix never passes as plaintext");
         }
     }
 }
