@@ -81,10 +81,12 @@ impl DekCache {
         PyList::new(py, sealed.collect::<PyResult<Vec<_>>>()?).map(Some)
     }
 
-    fn open<'py>(&self, sealed: &Bound<'py, PyAny>, context: &Context) -> PyResult<Option<(String, Py<PyBytes>)>> {
+    #[pyo3(signature = (sealed, context, dek_purpose=1))]
+    fn open<'py>(&self, sealed: &Bound<'py, PyAny>, context: &Context, dek_purpose: u8) -> PyResult<Option<(String, Py<PyBytes>)>> {
+        let purpose = purpose(dek_purpose)?;
         let sealed_bytes = Input::from_sealed(sealed, Kind::Data)?;
         let dek_id = *Envelope::parse(sealed_bytes.as_slice(), Kind::Data).map_err(|error| raise(&error))?.key_id();
-        let Some(dek) = self.lock().get(&dek_id, self.now()) else { return Ok(None) };
+        let Some(dek) = self.lock().get_for(&dek_id, purpose, self.now()).map_err(|error| raise(&error))? else { return Ok(None) };
         buffer::open(sealed.py(), &dek, &sealed_bytes, &context.0).map(Some)
     }
 

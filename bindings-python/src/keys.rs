@@ -106,6 +106,12 @@ impl DataKey {
         Dek::from_secret(&secret.0, record, key_check).map(|dek| Self(Arc::new(dek))).map_err(fail)
     }
 
+    #[staticmethod]
+    fn from_exported(text: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let text = text.cast::<PyString>().map_err(|_| invalid_argument("an exported key is a string that begins with sealpoint-key:"))?;
+        sealpoint_core::import_key(&text.to_string_lossy()).map(|dek| Self(Arc::new(dek))).map_err(fail)
+    }
+
     #[getter]
     fn dek_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.0.record().dek_id)
@@ -158,6 +164,22 @@ impl DataKey {
         let id: String = self.0.record().dek_id.iter().map(|byte| format!("{byte:02x}")).collect();
         format!("DataKey(dek_id={id})")
     }
+}
+
+#[pyfunction]
+#[pyo3(signature = (secret, *, dek_id, tenant, dek_purpose, version, suite))]
+pub fn export_key<'py>(
+    py: Python<'py>,
+    secret: &SecretKey,
+    dek_id: &[u8],
+    tenant: &str,
+    dek_purpose: u8,
+    version: u32,
+    suite: u8,
+) -> PyResult<Bound<'py, PyString>> {
+    let purpose = DekPurpose::from_number(dek_purpose).map_err(fail)?;
+    let record = DekRecord { dek_id: key_id(dek_id)?, tenant: tenant.into(), purpose, suite, version };
+    sealpoint_core::export_key(&secret.0, &record).map(|text| PyString::new(py, &text)).map_err(fail)
 }
 
 #[pyfunction]

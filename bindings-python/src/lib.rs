@@ -41,6 +41,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<cache::DekCache>()?;
     m.add_function(wrap_pyfunction!(buffer::envelope_dek_id, m)?)?;
     m.add_function(wrap_pyfunction!(buffer::is_sealed, m)?)?;
+    m.add_function(wrap_pyfunction!(keys::export_key, m)?)?;
     m.add_function(wrap_pyfunction!(keys::wrap_context, m)?)?;
     m.add_function(wrap_pyfunction!(keys::canary_context, m)?)?;
     m.add_function(wrap_pyfunction!(keys::canary_secret, m)?)?;

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from ._flight import Loaded, SingleFlight
 from ._keks import Keks
-from ._native import DataKey, DekCache, wrap_context
+from ._native import DataKey, DekCache, SecretKey, export_key, wrap_context
+from ._purposes import CLIENT
 from .errors import AuthenticationError, KeyNotFoundError, KeyUnusableError
 from .stores import DekRecord, KeyStore, now
 
-_DATA = 1
-"""The DEK purpose `data` (SPEC section 2)."""
-
 
 class Loader:
-    """All I/O for keys. The flights make it one load per tenant and one unwrap per DEK at a time."""
+    """All I/O for keys. The flights make it one load per tenant and purpose, and one unwrap per DEK, at a time."""
 
     def __init__(self, store: KeyStore, keks: Keks, cache: DekCache, flights: SingleFlight, create_tenants: bool) -> None:
         self._store = store
@@ -23,12 +21,17 @@ class Loader:
         self._create_tenants = create_tenants
         self._closed = False
 
-    def active(self, tenant: str, create: bool) -> Loaded:
+    def active(self, tenant: str, purpose: int, create: bool) -> Loaded:
         """Points the cache at the tenant's active DEK: a read of the store, and an unwrap if the DEK is not held. May create it."""
-        record = self._store.active_dek(tenant, _DATA)
-        return self._create(tenant, create) if record is None else self._activate(record, tenant)
+        record = self._store.active_dek(tenant, purpose)
+        if record is None:
+            record, key = self._create(tenant, purpose, create)
+            if key is not None:
+                self._hold(key, active=True)
+                return key
+        return self._activate(record, tenant, purpose)
 
-    def dek(self, dek_id: bytes, tenant: str) -> Loaded:
+    def dek(self, dek_id: bytes, tenant: str, purpose: int) -> Loaded:
         """Loads one DEK for opening."""
         if self._cache.contains(dek_id):
             return None
@@ -38,27 +41,46 @@ class Loader:
                 "key_not_found",
                 "the key store does not hold the key that this envelope names: is it the right key store?",
             )
-        self._check(record, tenant)
+        self._check(record, tenant, purpose)
         return self._open(record)
+
+    def export(self, tenant: str) -> str:
+        """The tenant's active client DEK as text (SPEC section 6.3), through the KEKs each time, whatever the cache holds. May create it.
+
+        Others seal under it, so it takes a wrap that authenticates.
+        """
+        record = self._store.active_dek(tenant, CLIENT)
+        if record is None:
+            record, _ = self._create(tenant, CLIENT, create=True)
+        self._check(record, tenant, CLIENT)
+        secret, key, _ = self._unwrap(record, authenticated=True)
+        return export_key(
+            secret,
+            dek_id=key.dek_id,
+            tenant=key.tenant,
+            dek_purpose=key.dek_purpose,
+            version=key.version,
+            suite=key.suite,
+        )
 
     def close(self) -> None:
         """Nothing stays in the cache, not even what a load that is under way still puts there."""
         self._closed = True
         self._cache.clear()
 
-    def _activate(self, record: DekRecord, tenant: str) -> Loaded:
-        self._check(record, tenant)
-        if self._cache.set_active(tenant, _DATA, record.dek_id):
+    def _activate(self, record: DekRecord, tenant: str, purpose: int) -> Loaded:
+        self._check(record, tenant, purpose)
+        if self._cache.set_active(tenant, purpose, record.dek_id):
             return None
-        opened = self._flights.run((record.dek_id, tenant), lambda: self._open(record))
-        if self._cache.set_active(tenant, _DATA, record.dek_id):
+        opened = self._flights.run((record.dek_id, tenant, purpose), lambda: self._open(record))
+        if self._cache.set_active(tenant, purpose, record.dek_id):
             return opened
-        key, _ = self._unwrap(record, authenticated=True)
+        _, key, _ = self._unwrap(record, authenticated=True)
         self._hold(key, active=True)
         return key
 
-    def _create(self, tenant: str, create: bool) -> Loaded:
-        """A new DEK, wrapped and verified outside any transaction. Who loses the race discards its own and takes the winner's."""
+    def _create(self, tenant: str, purpose: int, create: bool) -> tuple[DekRecord, DataKey | None]:
+        """A new DEK, wrapped and verified outside any transaction. Who loses the race discards its own: the winner's record, and no key."""
         known = self._store.tenant(tenant)
         if known is not None and known.shredded_at is not None:
             self._cache.evict_tenant(tenant)
@@ -71,20 +93,17 @@ class Loader:
                 "the key store does not know this tenant, and create_tenants is off: register it with load(tenant) on a keyring "
                 "that is connected with create_tenants=True",
             )
-        version = self._store.next_version(tenant, _DATA)
-        key, secret = DataKey.generate(tenant=tenant, dek_purpose=_DATA, version=version)
-        context = wrap_context(tenant=tenant, dek_id=key.dek_id, dek_purpose=_DATA, suite=key.suite)
+        version = self._store.next_version(tenant, purpose)
+        key, secret = DataKey.generate(tenant=tenant, dek_purpose=purpose, version=version)
+        context = wrap_context(tenant=tenant, dek_id=key.dek_id, dek_purpose=purpose, suite=key.suite)
         wraps = self._keks.wrap(secret, context)
-        mine = DekRecord(key.dek_id, tenant, _DATA, key.suite, version, "active", key.key_check, now(), wraps)
+        mine = DekRecord(key.dek_id, tenant, purpose, key.suite, version, "active", key.key_check, now(), wraps)
         winner = self._store.create_dek(mine)
-        if winner.dek_id != mine.dek_id:
-            return self._activate(winner, tenant)
-        self._hold(key, active=True)
-        return key
+        return winner, (key if winner.dek_id == mine.dek_id else None)
 
-    def _check(self, record: DekRecord, tenant: str) -> None:
-        """Before any KEK is used: whose key it is, then whether it may be used."""
-        if (record.tenant, record.purpose) != (tenant, _DATA):
+    def _check(self, record: DekRecord, tenant: str, purpose: int) -> None:
+        """Before any KEK is used: whose key it is and what it is for, then whether it may be used."""
+        if (record.tenant, record.purpose) != (tenant, purpose):
             raise AuthenticationError("authentication_failed", "the key belongs to another tenant or purpose than the context")
         if record.state == "destroyed" or record.shredded_at is not None:
             self._cache.evict(record.dek_id)
@@ -96,13 +115,13 @@ class Loader:
     def _open(self, record: DekRecord) -> Loaded:
         if self._cache.contains(record.dek_id):
             return None
-        key, authentic = self._unwrap(record)
+        _, key, authentic = self._unwrap(record)
         if authentic:  # a wrap that anyone could have minted opens data, but what is held may be sealed under
             self._hold(key)
         return key
 
-    def _unwrap(self, record: DekRecord, *, authenticated: bool = False) -> tuple[DataKey, bool]:
-        """The key, proved to be the record's (`key_check`), and whether its wrap authenticates."""
+    def _unwrap(self, record: DekRecord, *, authenticated: bool = False) -> tuple[SecretKey, DataKey, bool]:
+        """The key, bare and opened, proved to be the record's (`key_check`), and whether its wrap authenticates."""
         context = wrap_context(tenant=record.tenant, dek_id=record.dek_id, dek_purpose=record.purpose, suite=record.suite)
         secret, authentic = self._keks.unwrap(record.wraps, context, authenticated=authenticated)
         key = DataKey.from_secret(
@@ -114,7 +133,7 @@ class Loader:
             suite=record.suite,
             key_check=record.key_check,
         )
-        return key, authentic
+        return secret, key, authentic
 
     def _hold(self, key: DataKey, *, active: bool = False) -> None:
         self._cache.insert(key, active=active)

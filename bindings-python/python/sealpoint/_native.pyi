@@ -92,6 +92,14 @@ class DataKey:
     ) -> DataKey:
         """An opened DEK, after `key_check` was compared (SPEC section 6.1). Raises: `authentication_failed`, `unsupported_suite`."""
 
+    @staticmethod
+    def from_exported(text: str) -> DataKey:
+        """The client DEK of `Keyring.export_data_key` (SPEC section 6.3). The text does not tell who made it: trust the way it came on.
+
+        Raises: `plaintext_refused`, `malformed`, `unsupported_version`, `unsupported_suite`, `authentication_failed` (it was changed),
+        `invalid_argument` (no string).
+        """
+
     @property
     def dek_id(self) -> bytes: ...
     @property
@@ -137,8 +145,10 @@ class DekCache:
         """Seals several payloads of one tenant at once, in order. Each item is (what extends `base`, as alternating keys and values;
         payload; content type; pad; text). None: the active DEK is not held (any more); nothing was sealed."""
 
-    def open(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes] | None:
-        """(content type, payload). None: the DEK is not held (any more); load `envelope_dek_id(sealed)` and call again."""
+    def open(self, sealed: Buffer | str, context: Context, dek_purpose: int = 1) -> tuple[str, bytes] | None:
+        """(content type, payload). None: the DEK is not held (any more); load `envelope_dek_id(sealed)` and call again.
+
+        A DEK of another purpose than the caller's is `authentication_failed` (SPEC section 6.1, step 1)."""
 
     def evict(self, dek_id: bytes) -> bool: ...
     def evict_tenant(self, tenant: str) -> int: ...
@@ -152,6 +162,12 @@ def envelope_dek_id(sealed: Buffer | str) -> bytes:
 
 def is_sealed(value: Buffer | str) -> bool:
     """Whether a value has the magic byte or a text prefix: such a value never passes as plaintext."""
+
+def export_key(secret: SecretKey, *, dek_id: bytes, tenant: str, dek_purpose: int, version: int, suite: int) -> str:
+    """A client DEK as text (SPEC section 6.3): the key itself, in the clear. The string cannot be wiped: drop it soon, never log it.
+
+    Raises: `invalid_argument` (a DEK of another purpose than client), `unsupported_suite`, `tenant_required`, `invalid_context`.
+    """
 
 def wrap_context(*, tenant: str, dek_id: bytes, dek_purpose: int, suite: int) -> Context:
     """The context that a wrapped DEK is bound to (SPEC section 6)."""

@@ -14,6 +14,7 @@ from ._flight import Loaded, SingleFlight
 from ._keks import KekConfig, Keks
 from ._loader import Loader
 from ._native import Context, DekCache, envelope_dek_id
+from ._purposes import DATA, DekPurpose, purpose_number
 from .errors import InvalidArgumentError, KeyNotFoundError, MalformedError, SealpointError, StoreError
 from .kms import scheme_of
 from .stores import NOT_SET_UP, KeyStore, LoopBound, StoreSettings, store_from
@@ -58,6 +59,9 @@ class Keyring:
     read again); otherwise they load it first. An outage never turns into plaintext: what cannot be loaded fails with `kms_unavailable`,
     `kms_throttled`, `kms_denied` or `store_unavailable`. Each method with an `a` before its name is the async twin and never blocks the
     event loop. After a fork the child starts with an empty cache.
+
+    dek_purpose: `data`, or `client` for what an exported key (`export_data_key`) may open. Such a key may have sealed it as well, so
+    nothing that was sealed under the one opens under the other: `authentication_failed`. Another value is `invalid_argument`.
     """
 
     def __init__(self, store: KeyStore, keks: Keks, cache_ttl: float, create_tenants: bool, *, owns_store: bool) -> None:
@@ -141,102 +145,139 @@ class Keyring:
         """See `setup`."""
         await asyncio.to_thread(self.setup)
 
-    def load(self, tenant: str, *, create: bool = True) -> None:
+    def load(self, tenant: str, *, create: bool = True, dek_purpose: DekPurpose = "data") -> None:
         """Makes the tenant's active DEK usable, so that sealing needs no I/O; creates it if need be and allowed.
 
         Raises: `key_not_found`, `key_destroyed`, `key_disabled`, `authentication_failed`, `store_*`, `kms_*`, `invalid_argument` (closed).
         """
-        self._load_active(tenant, create)
+        self._load_active(tenant, purpose_number(dek_purpose), create)
 
-    async def aload(self, tenant: str, *, create: bool = True) -> None:
+    async def aload(self, tenant: str, *, create: bool = True, dek_purpose: DekPurpose = "data") -> None:
         """See `load`."""
-        await self._aload_active(tenant, create)
+        await self._aload_active(tenant, purpose_number(dek_purpose), create)
 
-    def seal(self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False) -> bytes:
+    def seal(
+        self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False, dek_purpose: DekPurpose = "data"
+    ) -> bytes:
         """An envelope (SPEC section 4) under the active DEK of the context's tenant; `pad` hides the payload's length.
 
         Raises: as `load`, and `limit_exceeded`.
         """
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            sealed = self._cache.seal(payload, context, content_type, pad)
+            sealed = self._cache.seal(payload, context, content_type, pad, False, purpose)
             if sealed is not None:
                 return sealed  # type: ignore[return-value]  # bytes: text was not asked for
-            key = self._load_active(context.tenant)
+            key = self._load_active(context.tenant, purpose)
             if key is not None:
                 return key.seal(payload, context, content_type=content_type, pad=pad)
 
-    async def aseal(self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False) -> bytes:
+    async def aseal(
+        self, payload: Buffer, context: Context, *, content_type: str = "", pad: bool = False, dek_purpose: DekPurpose = "data"
+    ) -> bytes:
         """See `seal`."""
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            sealed = self._cache.seal(payload, context, content_type, pad)
+            sealed = self._cache.seal(payload, context, content_type, pad, False, purpose)
             if sealed is not None:
                 return sealed  # type: ignore[return-value]  # bytes: text was not asked for
-            key = await self._aload_active(context.tenant)
+            key = await self._aload_active(context.tenant, purpose)
             if key is not None:
                 return key.seal(payload, context, content_type=content_type, pad=pad)
 
-    def seal_text(self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True) -> str:
+    def seal_text(
+        self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True, dek_purpose: DekPurpose = "data"
+    ) -> str:
         """As `seal`, in text form (SPEC section 5). A string is sealed as its UTF-8 bytes."""
         payload = _utf8(text)
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            sealed = self._cache.seal(payload, context, content_type, pad, True)
+            sealed = self._cache.seal(payload, context, content_type, pad, True, purpose)
             if sealed is not None:
                 return sealed  # type: ignore[return-value]  # str: text was asked for
-            key = self._load_active(context.tenant)
+            key = self._load_active(context.tenant, purpose)
             if key is not None:
                 return key.seal_text(payload, context, content_type=content_type, pad=pad)
 
-    async def aseal_text(self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True) -> str:
+    async def aseal_text(
+        self, text: str | Buffer, context: Context, *, content_type: str = "", pad: bool = True, dek_purpose: DekPurpose = "data"
+    ) -> str:
         """See `seal_text`."""
         payload = _utf8(text)
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            sealed = self._cache.seal(payload, context, content_type, pad, True)
+            sealed = self._cache.seal(payload, context, content_type, pad, True, purpose)
             if sealed is not None:
                 return sealed  # type: ignore[return-value]  # str: text was asked for
-            key = await self._aload_active(context.tenant)
+            key = await self._aload_active(context.tenant, purpose)
             if key is not None:
                 return key.seal_text(payload, context, content_type=content_type, pad=pad)
 
-    def open_typed(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes]:
+    def open_typed(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> tuple[str, bytes]:
         """(content type, payload) of an envelope in either form, at the context that it was sealed with.
 
         Never creates a key. Raises: the errors of SPEC section 8, `key_disabled`, `key_destroyed`, `store_*`, `kms_*`.
         """
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            opened = self._cache.open(sealed, context)
+            opened = self._cache.open(sealed, context, purpose)
             if opened is not None:
                 return opened
-            key = self._load_dek(envelope_dek_id(sealed), context.tenant)
+            key = self._load_dek(envelope_dek_id(sealed), context.tenant, purpose)
             if key is not None:
                 return key.open_typed(sealed, context)
 
-    async def aopen_typed(self, sealed: Buffer | str, context: Context) -> tuple[str, bytes]:
+    async def aopen_typed(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> tuple[str, bytes]:
         """See `open_typed`."""
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
         while True:
-            opened = self._cache.open(sealed, context)
+            opened = self._cache.open(sealed, context, purpose)
             if opened is not None:
                 return opened
-            key = await self._aload_dek(envelope_dek_id(sealed), context.tenant)
+            key = await self._aload_dek(envelope_dek_id(sealed), context.tenant, purpose)
             if key is not None:
                 return key.open_typed(sealed, context)
 
-    def open(self, sealed: Buffer | str, context: Context) -> bytes:
+    def open(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> bytes:
         """The payload; otherwise as `open_typed`."""
-        opened = self._cache.open(sealed, context)
-        return (self.open_typed(sealed, context) if opened is None else opened)[1]
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
+        opened = self._cache.open(sealed, context, purpose)
+        return (self.open_typed(sealed, context, dek_purpose=dek_purpose) if opened is None else opened)[1]
 
-    async def aopen(self, sealed: Buffer | str, context: Context) -> bytes:
+    async def aopen(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> bytes:
         """See `open`."""
-        opened = self._cache.open(sealed, context)
-        return (await self.aopen_typed(sealed, context) if opened is None else opened)[1]
+        purpose = DATA if dek_purpose == "data" else purpose_number(dek_purpose)
+        opened = self._cache.open(sealed, context, purpose)
+        return (await self.aopen_typed(sealed, context, dek_purpose=dek_purpose) if opened is None else opened)[1]
 
-    def open_text(self, sealed: Buffer | str, context: Context) -> str:
+    def open_text(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> str:
         """The payload as the string that it was sealed from; otherwise as `open_typed`. Raises also: `malformed` (it is no UTF-8)."""
-        return _text(self.open(sealed, context))
+        return _text(self.open(sealed, context, dek_purpose=dek_purpose))
 
-    async def aopen_text(self, sealed: Buffer | str, context: Context) -> str:
+    async def aopen_text(self, sealed: Buffer | str, context: Context, *, dek_purpose: DekPurpose = "data") -> str:
         """See `open_text`."""
-        return _text(await self.aopen(sealed, context))
+        return _text(await self.aopen(sealed, context, dek_purpose=dek_purpose))
+
+    def export_data_key(self, tenant: str, *, reason: str) -> str:
+        """The tenant's active client DEK as text (`sealpoint-key:v1:`, SPEC section 6.3): what `DataKey.from_exported` takes elsewhere.
+
+        The text **is** the key, in the clear: hand it to the tenant's own session only, over TLS, and let it get into no log, URL or
+        database. Whoever has it opens and makes what is sealed with `dek_purpose="client"` for this tenant, for as long as that DEK
+        exists. The DEK is created if need be, as `seal` would, and is unwrapped through the KEKs at each call.
+
+        reason: in words, why the key leaves and for whom. Nothing keeps it yet; a later release writes it into an audit log.
+
+        Raises: as `load`, and `invalid_argument` (no reason).
+        """
+        _require_reason(reason)
+        self._require_blocking()
+        return self._loader.export(_tenant(tenant))
+
+    async def aexport_data_key(self, tenant: str, *, reason: str) -> str:
+        """See `export_data_key`."""
+        _require_reason(reason)
+        self._require_open()
+        return await asyncio.to_thread(self._loader.export, _tenant(tenant))
 
     def health(self) -> Health:
         """Reads the key store and unwraps each canary, now. Raises: `invalid_argument` (closed), nothing else."""
@@ -292,25 +333,25 @@ class Keyring:
         schemes = ", ".join(scheme_of(provider.uri) for provider in self._keks.providers)
         return f"<Keyring {type(self._store).__name__} kek={schemes}{' closed' if self._closed else ''}>"
 
-    def _load_active(self, tenant: str, create: bool = True) -> Loaded:
+    def _load_active(self, tenant: str, purpose: int, create: bool = True) -> Loaded:
         self._require_blocking()
-        key = ("active", _tenant(tenant), create)
-        return self._flights.run(key, lambda: self._loader.active(tenant, create))
+        key = ("active", _tenant(tenant), purpose, create)
+        return self._flights.run(key, lambda: self._loader.active(tenant, purpose, create))
 
-    async def _aload_active(self, tenant: str, create: bool = True) -> Loaded:
+    async def _aload_active(self, tenant: str, purpose: int, create: bool = True) -> Loaded:
         self._require_open()
-        key = ("active", _tenant(tenant), create)
-        return await self._flights.arun(key, lambda: self._loader.active(tenant, create))
+        key = ("active", _tenant(tenant), purpose, create)
+        return await self._flights.arun(key, lambda: self._loader.active(tenant, purpose, create))
 
-    def _load_dek(self, dek_id: bytes, tenant: str) -> Loaded:
-        """One DEK for opening. The tenant is part of the flight's key: nobody is handed the result of another tenant's flight."""
+    def _load_dek(self, dek_id: bytes, tenant: str, purpose: int) -> Loaded:
+        """One DEK for opening. Tenant and purpose are part of the flight's key: nobody is handed what only another caller may open."""
         self._require_blocking()
-        return self._flights.run((dek_id, tenant), lambda: self._loader.dek(dek_id, tenant))
+        return self._flights.run((dek_id, tenant, purpose), lambda: self._loader.dek(dek_id, tenant, purpose))
 
-    async def _aload_dek(self, dek_id: bytes, tenant: str) -> Loaded:
+    async def _aload_dek(self, dek_id: bytes, tenant: str, purpose: int) -> Loaded:
         """See `_load_dek`."""
         self._require_open()
-        return await self._flights.arun((dek_id, tenant), lambda: self._loader.dek(dek_id, tenant))
+        return await self._flights.arun((dek_id, tenant, purpose), lambda: self._loader.dek(dek_id, tenant, purpose))
 
     def _check(self, settings: StoreSettings) -> None:
         if self._cache_ttl > settings.max_ttl:
@@ -367,6 +408,12 @@ def _tenant(tenant: object) -> str:
     if not isinstance(tenant, str):
         raise InvalidArgumentError("invalid_argument", "a tenant is a string")
     return Context(tenant=tenant, purpose="load").tenant
+
+
+def _require_reason(reason: object) -> None:
+    if not isinstance(reason, str) or not reason.strip():
+        raise InvalidArgumentError("invalid_argument", "reason= says in words why the key leaves, and for whom")
+    _utf8(reason)
 
 
 def _utf8(text: str | Buffer) -> Buffer:
