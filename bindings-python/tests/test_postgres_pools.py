@@ -176,7 +176,12 @@ def test_blocking_calls_work_in_other_threads_and_are_refused_in_the_loops(url: 
     async def run() -> None:
         async with async_pool_of(url) as pool:
             keyring = await Keyring.aconnect(pool, kek=KEK)
-            for call in (keyring.setup, lambda: keyring.load(TENANT), lambda: keyring.seal(PLAINTEXT, CONTEXT)):
+            for call in (
+                keyring.setup,
+                lambda: keyring.load(TENANT),
+                lambda: keyring.seal(PLAINTEXT, CONTEXT),
+                lambda: keyring.export_data_key(TENANT, reason="a test"),
+            ):
                 refused(call, "invalid_argument", "async methods")
             assert keyring.health().store == "invalid_argument"
             await asyncio.to_thread(keyring.setup)
@@ -184,6 +189,7 @@ def test_blocking_calls_work_in_other_threads_and_are_refused_in_the_loops(url: 
             keyring._cache.clear()
             refused(lambda: keyring.open(sealed, CONTEXT), "invalid_argument", "async methods")
             assert await asyncio.to_thread(keyring.open, sealed, CONTEXT) == PLAINTEXT
+            assert is_sealed(await keyring.aexport_data_key(TENANT, reason="a test"))
 
     asyncio.run(run())
 
