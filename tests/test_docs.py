@@ -88,6 +88,17 @@ def test_the_guides_migration_runs(names: dict[str, Any]) -> None:
     assert scan("old.db").ok
 
 
+def test_the_guides_client_keys_run(names: dict[str, Any]) -> None:
+    from sealpoint import Keyring
+
+    section = (ROOT / "docs" / "GUIDE.md").read_text().split("## Client keys\n")[1].split("\n## ")[0]
+    with Keyring.connect("memory:", kek="env:SEALPOINT_KEK") as keyring:
+        names["keyring"] = keyring
+        (block,) = python_blocks(section)
+        exec(block, names)  # noqa: S102
+    assert names["text"].startswith("sealpoint-key:v1:")
+
+
 def test_every_error_code_has_its_remedy() -> None:
     from sealpoint._native import ERROR_CODES
 
