@@ -213,3 +213,13 @@ pub fn generate_dek(env: &Env, tenant: String, dek_purpose: u8, version: u32) ->
 pub fn dek_from_secret(env: &Env, secret: &CoreSecret, record: CoreRecord, key_check: &[u8]) -> napi::Result<CoreDek> {
     done(env, secret.get().and_then(|secret| Dek::from_secret(secret, record_of(&record)?, key_check))).map(|dek| Arc::new(dek).into())
 }
+
+#[napi]
+pub fn export_key(env: &Env, secret: &CoreSecret, record: CoreRecord) -> napi::Result<String> {
+    done(env, secret.get().and_then(|secret| sealpoint_core::export_key(secret, &record_of(&record)?))).map(|text| text.as_str().to_owned())
+}
+
+#[napi]
+pub fn import_key(env: &Env, text: String) -> napi::Result<CoreDek> {
+    done(env, sealpoint_core::import_key(&Zeroizing::new(text))).map(|dek| Arc::new(dek).into())
+}
