@@ -1,0 +1,54 @@
+// Builds the package into dist/: `npm run build`. With --ts-only the two Rust modules are taken as they lie in build/ from an earlier run.
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { build } from "esbuild";
+
+process.chdir(new URL("..", import.meta.url).pathname);
+const run = (command, ...args) => execFileSync(command, args, { stdio: "inherit" });
+
+if (!process.argv.includes("--ts-only")) {
+  run("./build-native.sh", "build/native");
+  run("../bindings-wasm/build.sh", "build/wasm");
+}
+
+rmSync("dist", { recursive: true, force: true });
+mkdirSync("dist");
+const { version } = JSON.parse(readFileSync("package.json", "utf8"));
+const bundle = (name, entry, format, platform) =>
+  build({
+    entryPoints: [`ts/${entry}.ts`],
+    outfile: `dist/${name}`,
+    bundle: true,
+    format,
+    platform,
+    target: "es2022",
+    charset: "utf8",
+    legalComments: "none",
+    loader: { ".wasm": "binary" },
+    define: { SEALPOINT_VERSION: JSON.stringify(version) },
+  });
+await Promise.all([
+  bundle("node.cjs", "entry-node", "cjs", "node"),
+  bundle("inline.mjs", "entry-inline", "esm", "neutral"),
+  bundle("wasm-node.cjs", "entry-wasm", "cjs", "node"),
+  bundle("wasm.mjs", "entry-wasm", "esm", "neutral"),
+]);
+
+// In Node, `import` is a view of what `require` gives: one instance, whoever loads it how.
+for (const [esm, cjs] of [
+  ["node.mjs", "node.cjs"],
+  ["wasm-node.mjs", "wasm-node.cjs"],
+]) {
+  const names = Object.keys((await import(`../dist/${cjs}`)).default);
+  writeFileSync(`dist/${esm}`, `import sealpoint from "./${cjs}";\n\nexport const { ${names.join(", ")} } = sealpoint;\n`);
+}
+
+// One set of declarations, in CommonJS; those of ES modules are views of them, so that a class is the same type in both.
+run("node_modules/.bin/tsc", "-p", "tsconfig.build.json");
+writeFileSync("dist/index.d.mts", 'export * from "./types/index.js";\n');
+writeFileSync("dist/wasm.d.mts", 'export * from "./types/entry-wasm.js";\n');
+writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
+writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');
+
+cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");
+for (const file of readdirSync("build/native")) cpSync(`build/native/${file}`, `dist/${file}`);

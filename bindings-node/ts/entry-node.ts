@@ -1,0 +1,47 @@
+/** The entry for Node: the native module, or where there is none for this machine, WebAssembly. Built as CommonJS; `node.mjs` is a view of it, so that there is one instance. */
+
+import wasm from "../build/wasm/sealpoint_bg.wasm";
+import { install, installAbsent } from "./backend.js";
+import type { Core } from "./core.js";
+import { instantiate } from "./instantiate.js";
+
+/** Where a bundler put this file: beside a folder of packages, or nowhere in particular. */
+const here = typeof __filename === "string" ? __filename : `${process.cwd()}/sealpoint.cjs`;
+
+const failures: string[] = [];
+if (!platforms().some(loadNative)) loadWasm();
+
+export * from "./index.js";
+
+/** As napi-rs names them. Of the two C libraries that a Linux can have, the other's module does not load. */
+function platforms(): string[] {
+  const name = `${process.platform}-${process.arch}`;
+  if (process.platform === "linux") return [`${name}-gnu`, `${name}-musl`];
+  return [process.platform === "win32" ? `${name}-msvc` : name];
+}
+
+function loadNative(platform: string): boolean {
+  // Hidden from bundlers, which could not pack a `.node` file.
+  const require = process.getBuiltinModule("node:module").createRequire(here);
+  return [`./sealpoint.${platform}.node`, `@sealpoint/native-${platform}`].some((place) => {
+    try {
+      install(require(place) as Core, "native");
+      return true;
+    } catch (error) {
+      const absent = (error as NodeJS.ErrnoException).code === "MODULE_NOT_FOUND";
+      failures.push(`${place}: ${absent ? "not installed" : (error as Error).message}`);
+      return false;
+    }
+  });
+}
+
+function loadWasm(): void {
+  try {
+    install(instantiate(wasm), "wasm");
+  } catch (error) {
+    installAbsent("missing_dependency", `neither the native module nor WebAssembly can be loaded: ${[...failures, error].join("; ")}`);
+    return;
+  }
+  const message = `no native module for ${platforms().join(" or ")} could be loaded, WebAssembly is used: the same bytes, but slower (${failures.join("; ")})`;
+  process.emitWarning(message, { type: "SealpointWarning", code: "SEALPOINT_WASM" });
+}

@@ -1,0 +1,16 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+/** Envelope encryption: seal and open values bound to where they belong, under keys per tenant. The same bytes as in Python and Rust. */
+
+export { backend, limits, version } from "./backend.js";
+export type { WatchOptions } from "./bulk.js";
+export { DekCache, type PurposeOption } from "./cache.js";
+export type { Bytes, BytesIn } from "./check.js";
+export { Context, canaryContext, wrapContext } from "./context.js";
+export type { Kind } from "./core.js";
+export { DataKey } from "./data-key.js";
+export { envelopeDekId, fromText, isSealed, toText } from "./envelope.js";
+export { type ErrorCode, errorCodes, isSealpointError, type SealpointError } from "./errors.js";
+export { canarySecret, type DekRecord, exportKey, LocalKek, SecretKey } from "./keys.js";
+export { type ManifestChannels, type ManifestFields, manifestOpen, manifestPayload } from "./manifest.js";
+export type { Opened, SealOptions } from "./seal.js";
+export type { ContextPairs, ContextValue, ManifestValue } from "./transport.js";
