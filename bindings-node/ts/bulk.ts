@@ -57,7 +57,10 @@ export async function sealBulk(dek: CoreDek, payload: BytesIn, context: CoreCont
     const from = out.length - innerLen;
     out.set(prefix, from);
     out.set(data, from + prefix.length);
-    out.set(message.suffix(), from + prefix.length + total);
+    const suffix = message.suffix();
+    const behind = from + prefix.length + total;
+    out.set(suffix, behind);
+    out.fill(0, behind + suffix.length);
     out.set(head);
     const key = await importKey(subtle, message, "encrypt");
     const encrypt: Cipher = (iv, chunk) => subtle.encrypt({ name: "AES-GCM", iv }, key, chunk);

@@ -6,7 +6,7 @@ import type { CoreContext, CoreDekCache } from "./core.js";
 import { borrowDek, type DataKey } from "./data-key.js";
 import { fail } from "./errors.js";
 import { hide } from "./hide.js";
-import { type Opened, SEAL_OPTIONS, type Sealing, type SealOptions, sealedBytes, sealing, textPayload } from "./seal.js";
+import { beginning, type Opened, SEAL_OPTIONS, type Sealing, type SealOptions, sealedBytes, sealing, textPayload } from "./seal.js";
 import type { ContextPairs } from "./transport.js";
 
 /** For which purpose a DEK is looked up: 1 (data) by default, 3 (client). */
@@ -79,7 +79,7 @@ export class DekCache {
       const [handle, data] = [this.#live(), sealedBytes(sealed)];
       const out = allocate(core.payloadBound(data.length));
       const length = handle.openInto(data, bound, purpose(dekPurpose), out);
-      return length < 0 ? undefined : out.subarray(0, length);
+      return length < 0 ? undefined : beginning(out, length);
     });
   }
 
@@ -90,7 +90,7 @@ export class DekCache {
       const [handle, data] = [this.#live(), sealedBytes(sealed)];
       const out = allocate(core.payloadBound(data.length));
       const opened = handle.openTypedInto(data, bound, purpose(dekPurpose), out);
-      return opened && { contentType: opened.contentType, payload: out.subarray(0, opened.length) };
+      return opened && { contentType: opened.contentType, payload: beginning(out, opened.length) };
     });
   }
 

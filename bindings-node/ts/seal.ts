@@ -68,12 +68,18 @@ export function openNow(dek: CoreDek, sealed: BytesIn | string, context: CoreCon
   const data = sealedBytes(sealed);
   const out = allocate(core.payloadBound(data.length));
   const length = dek.openInto(data, context, out);
-  return length === out.length ? out : out.subarray(0, length);
+  return length === out.length ? out : beginning(out, length);
 }
 
 export function openTypedNow(dek: CoreDek, sealed: BytesIn | string, context: CoreContext): Opened {
   const data = sealedBytes(sealed);
   const out = allocate(core.payloadBound(data.length));
   const { contentType, length } = dek.openTypedInto(data, context, out);
-  return { contentType, payload: out.subarray(0, length) };
+  return { contentType, payload: beginning(out, length) };
+}
+
+/** The payload in an output that was as long as the payload could have been. What lies behind can be seen through its `buffer`: that is nothing. */
+export function beginning(out: Bytes, length: number): Bytes {
+  out.fill(0, length);
+  return out.subarray(0, length);
 }
