@@ -34,6 +34,9 @@ await Promise.all([
   bundle("wasm.mjs", "entry-wasm", "esm", "neutral"),
 ]);
 
+cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");
+for (const file of readdirSync("build/native")) cpSync(`build/native/${file}`, `dist/${file}`);
+
 // In Node, `import` is a view of what `require` gives: one instance, whoever loads it how.
 for (const [esm, cjs] of [
   ["node.mjs", "node.cjs"],
@@ -49,6 +52,3 @@ writeFileSync("dist/index.d.mts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.mts", 'export * from "./types/entry-wasm.js";\n');
 writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');
-
-cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");
-for (const file of readdirSync("build/native")) cpSync(`build/native/${file}`, `dist/${file}`);
