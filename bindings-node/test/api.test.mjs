@@ -60,7 +60,10 @@ for (const { name, sealpoint } of backends) {
       assert.throws(() => key.open("sealpoint:v2:AAAA", context), code("unsupported_version"));
       assert.throws(() => key.seal(sample(1), { tenant: "globex", purpose: "x" }), code("invalid_context"));
       assert.throws(() => key.seal(sample(1), context, { contentType: "é" }), code("invalid_argument"));
-      assert.throws(() => key.seal(sample(1), context, { contentType: "x".repeat(256) }), (error) => /^(invalid_argument|limit_exceeded)$/.test(error.code));
+      assert.throws(
+        () => key.seal(sample(1), context, { contentType: "x".repeat(256) }),
+        (error) => /^(invalid_argument|limit_exceeded)$/.test(error.code),
+      );
     });
   });
 
@@ -87,7 +90,10 @@ for (const { name, sealpoint } of backends) {
 
     test("numbers are integers up to 2^53 and floats beyond, bigints are integers", () => {
       const encoded = (value) => new Context({ tenant: "t", purpose: "p", n: value }).pairs().n;
-      const float = (value) => `f:${Buffer.from(new Float64Array([value]).buffer).reverse().toString("hex")}`;
+      const float = (value) =>
+        `f:${Buffer.from(new Float64Array([value]).buffer)
+          .reverse()
+          .toString("hex")}`;
       for (const [value, expected] of [
         [0, "i:0"],
         [-0, "i:0"],
@@ -121,10 +127,7 @@ for (const { name, sealpoint } of backends) {
       assert.equal(wrapped.length, 125);
       assert.equal(kek.kekId.length, 16);
       const again = DataKey.fromSecret(kek.unwrap(sealpoint.toText(wrapped, "wrapped-key"), context), key);
-      assert.deepEqual(
-        [again.dekId, again.tenant, again.dekPurpose, again.suite, again.version, again.keyCheck],
-        [key.dekId, "acme", 3, 1, 7, key.keyCheck],
-      );
+      assert.deepEqual([again.dekId, again.tenant, again.dekPurpose, again.suite, again.version, again.keyCheck], [key.dekId, "acme", 3, 1, 7, key.keyCheck]);
       const bound = { tenant: "acme", purpose: "x" };
       assert.deepEqual(again.open(key.seal(sample(9), bound), bound), sample(9));
       assert.throws(() => LocalKek.parse(SecretKey.generate().expose()).unwrap(wrapped, context), code("key_not_found"));
@@ -178,7 +181,13 @@ for (const { name, sealpoint } of backends) {
       const kek = LocalKek.parse(SecretKey.fromBytes(sample(32)).expose());
       const cache = new DekCache({ ttl: 10, pointerTtl: 10, capacity: 2 });
       for (const object of [key, secret, context, kek, cache]) {
-        for (const shown of [inspect(object, { showHidden: true, depth: 9 }), String(object), JSON.stringify(object), JSON.stringify({ ...object }), `${object}`]) {
+        for (const shown of [
+          inspect(object, { showHidden: true, depth: 9 }),
+          String(object),
+          JSON.stringify(object),
+          JSON.stringify({ ...object }),
+          `${object}`,
+        ]) {
           assert.doesNotMatch(shown, /acme|u-42|secret-purpose/);
           assert.ok(shown.length < 90, shown);
         }
@@ -263,7 +272,10 @@ for (const { name, sealpoint } of backends) {
       const { key } = DataKey.generate({ tenant: "acme" });
       const sealed = key.seal(sample(3), { tenant: "acme", purpose: "x" });
       const fields = [4, "id", "2026-11-25", { a: 1, b: "2" }, { node: { a: 1n } }, null, { source: "loop", step: -1, half: 0.5, ok: true }];
-      const channels = [["a", sealpoint.toText(sealed)], ["b", null]];
+      const channels = [
+        ["a", sealpoint.toText(sealed)],
+        ["b", null],
+      ];
       const payload = sealpoint.manifestPayload(fields, { parent: "p", exact: true, channels, metadata: sample(20) });
       const open = (changes) => sealpoint.manifestOpen(payload, changes.fields ?? fields, { parent: "p", channels, ...changes.rest });
       assert.deepEqual(open({}), { metadata: sample(20), parent: "p" });
@@ -272,7 +284,14 @@ for (const { name, sealpoint } of backends) {
         { rest: { parent: "q" } },
         { rest: { channels: [["a", sealed]] } },
         { rest: { channels: [...channels, ["c", null]] } },
-        { rest: { channels: [["a", key.seal(sample(3), { tenant: "acme", purpose: "x" })], ["b", null]] } },
+        {
+          rest: {
+            channels: [
+              ["a", key.seal(sample(3), { tenant: "acme", purpose: "x" })],
+              ["b", null],
+            ],
+          },
+        },
         { fields: [4, "other", ...fields.slice(2)] },
       ]) {
         assert.throws(() => open(changes), code("authentication_failed"));

@@ -48,7 +48,26 @@ for (const { name, sealpoint } of backends) {
   };
 
   describe(`${name}: bytes`, () => {
-    const wrong = [undefined, null, 1, 1n, true, {}, [1, 2], Symbol("x"), () => {}, new Date(), { length: 3, 0: 1 }, new DataView(new ArrayBuffer(8)), new Float32Array(4), new Uint16Array(4), new SharedArrayBuffer(8), Object.create(Uint8Array.prototype), new Proxy(sample(3), {}), structuredClone(key)];
+    const wrong = [
+      undefined,
+      null,
+      1,
+      1n,
+      true,
+      {},
+      [1, 2],
+      Symbol("x"),
+      () => {},
+      new Date(),
+      { length: 3, 0: 1 },
+      new DataView(new ArrayBuffer(8)),
+      new Float32Array(4),
+      new Uint16Array(4),
+      new SharedArrayBuffer(8),
+      Object.create(Uint8Array.prototype),
+      new Proxy(sample(3), {}),
+      structuredClone(key),
+    ];
 
     for (const [call, run] of Object.entries(takesBytes)) {
       test(`${call}: other types`, () => {
@@ -74,13 +93,27 @@ for (const { name, sealpoint } of backends) {
 
     test("strings are no bytes, and the error says what to do", () => {
       for (const run of [takesBytes.seal, takesBytes["cache.seal"], takesBytes["SecretKey.fromBytes"], takesBytes.toText, takesBytes["cache.contains"]]) {
-        assert.throws(() => run("text"), (error) => code("invalid_argument")(error) && /TextEncoder/.test(error.message));
+        assert.throws(
+          () => run("text"),
+          (error) => code("invalid_argument")(error) && /TextEncoder/.test(error.message),
+        );
       }
     });
 
     test("2 GiB are refused before anything is read", async () => {
       const huge = new Uint8Array(2 * GIB);
-      for (const call of ["seal", "open", "openTyped", "cache.seal", "cache.open", "envelopeDekId", "toText", "SecretKey.fromBytes", "unwrap", "manifestOpen"]) {
+      for (const call of [
+        "seal",
+        "open",
+        "openTyped",
+        "cache.seal",
+        "cache.open",
+        "envelopeDekId",
+        "toText",
+        "SecretKey.fromBytes",
+        "unwrap",
+        "manifestOpen",
+      ]) {
         assert.throws(() => takesBytes[call](huge), code("limit_exceeded"), call);
       }
       for (const run of Object.values(takesBytesAsync)) await assert.rejects(run(huge), code("limit_exceeded"));
@@ -127,10 +160,22 @@ for (const { name, sealpoint } of backends) {
 
     test("a context's getter that transfers the payload away, or disposes the key, comes too early to harm", () => {
       const payload = sample(100);
-      const thief = { tenant: "acme", get purpose() { structuredClone(payload, { transfer: [payload.buffer] }); return "x"; } };
+      const thief = {
+        tenant: "acme",
+        get purpose() {
+          structuredClone(payload, { transfer: [payload.buffer] });
+          return "x";
+        },
+      };
       assert.throws(() => key.seal(payload, thief), code("invalid_argument"));
       const gone = DataKey.generate({ tenant: "acme" }).key;
-      const killer = { tenant: "acme", get purpose() { gone.dispose(); return "x"; } };
+      const killer = {
+        tenant: "acme",
+        get purpose() {
+          gone.dispose();
+          return "x";
+        },
+      };
       assert.throws(() => gone.seal(sample(1), killer), code("invalid_argument"));
       assert.throws(() => gone.open(sealed, killer), code("invalid_argument"));
     });
@@ -163,7 +208,8 @@ for (const { name, sealpoint } of backends) {
   describe(`${name}: strings, numbers, options`, () => {
     test("lone surrogates are refused everywhere", () => {
       const bad = "a\ud800b";
-      for (const pair of [{ [bad]: "x" }, { x: bad }, { x: [bad] }, { tenant: bad }]) assert.throws(() => new Context({ ...pairs, ...pair }), code("invalid_context"));
+      for (const pair of [{ [bad]: "x" }, { x: bad }, { x: [bad] }, { tenant: bad }])
+        assert.throws(() => new Context({ ...pairs, ...pair }), code("invalid_context"));
       assert.throws(() => key.sealText(bad, context), code("invalid_argument"));
       assert.throws(() => key.seal(sample(1), context, { contentType: bad }), code("invalid_argument"));
       assert.throws(() => DataKey.generate({ tenant: bad }), code("invalid_argument"));
@@ -175,7 +221,10 @@ for (const { name, sealpoint } of backends) {
       assert.throws(() => cache.setActive(bad, 1, key.dekId), code("invalid_argument"));
       assert.throws(() => cache.evictTenant(bad), code("invalid_argument"));
       assert.throws(() => sealpoint.manifestPayload([bad], { parent: null, exact: true, channels: [], metadata: sample(1) }), code("invalid_argument"));
-      assert.throws(() => sealpoint.manifestPayload([{ [bad]: 1 }], { parent: null, exact: true, channels: [], metadata: sample(1) }), code("invalid_argument"));
+      assert.throws(
+        () => sealpoint.manifestPayload([{ [bad]: 1 }], { parent: null, exact: true, channels: [], metadata: sample(1) }),
+        code("invalid_argument"),
+      );
       assert.throws(() => sealpoint.manifestPayload([], { parent: bad, exact: true, channels: [], metadata: sample(1) }), code("invalid_argument"));
       assert.throws(() => sealpoint.manifestPayload([], { parent: null, exact: true, channels: [[bad, null]], metadata: sample(1) }), code("invalid_argument"));
     });
@@ -192,7 +241,27 @@ for (const { name, sealpoint } of backends) {
     test("contexts of other values", () => {
       const cycle = [];
       cycle.push(cycle);
-      for (const value of [undefined, null, true, {}, Symbol("x"), () => {}, NaN, Infinity, -Infinity, 2n ** 64n, -(2n ** 63n) - 1n, new Date(), new String("x"), [1], [undefined], [["x"]], cycle, new Map(), sample(3)]) {
+      for (const value of [
+        undefined,
+        null,
+        true,
+        {},
+        Symbol("x"),
+        () => {},
+        NaN,
+        Infinity,
+        -Infinity,
+        2n ** 64n,
+        -(2n ** 63n) - 1n,
+        new Date(),
+        new String("x"),
+        [1],
+        [undefined],
+        [["x"]],
+        cycle,
+        new Map(),
+        sample(3),
+      ]) {
         assert.throws(() => new Context({ ...pairs, x: value }), code("invalid_context"), String(typeof value));
       }
       assert.throws(() => new Context({ ...pairs, x: Array(3) }), code("invalid_context"));
@@ -217,12 +286,31 @@ for (const { name, sealpoint } of backends) {
       const cycle = {};
       cycle.self = cycle;
       const write = (value) => sealpoint.manifestPayload([value], { parent: null, exact: true, channels: [], metadata: sample(1) });
-      for (const value of [undefined, Symbol("x"), () => {}, NaN, Infinity, 2n ** 64n, -(2n ** 63n) - 1n, new Date(), new Map(), sample(3), cycle, [[cycle]], { a: undefined }, Array(2), { [Symbol("x")]: 1 }]) {
+      for (const value of [
+        undefined,
+        Symbol("x"),
+        () => {},
+        NaN,
+        Infinity,
+        2n ** 64n,
+        -(2n ** 63n) - 1n,
+        new Date(),
+        new Map(),
+        sample(3),
+        cycle,
+        [[cycle]],
+        { a: undefined },
+        Array(2),
+        { [Symbol("x")]: 1 },
+      ]) {
         assert.throws(() => write(value), code("invalid_argument"), String(typeof value));
       }
       let deep = 1;
       for (let i = 0; i < 20; i++) deep = [deep];
-      assert.throws(() => write(deep), (error) => /^(invalid_argument|limit_exceeded)$/.test(error.code));
+      assert.throws(
+        () => write(deep),
+        (error) => /^(invalid_argument|limit_exceeded)$/.test(error.code),
+      );
       for (let i = 0; i < 100_000; i++) deep = [deep];
       assert.throws(() => write(deep), code("invalid_argument"));
       assert.throws(() => sealpoint.manifestPayload({}, { parent: null, exact: true, channels: [], metadata: sample(1) }), code("invalid_argument"));
@@ -230,7 +318,19 @@ for (const { name, sealpoint } of backends) {
 
     test("arguments of a manifest", () => {
       const good = { parent: null, exact: true, channels: [], metadata: sample(1) };
-      for (const bad of [{ exact: undefined }, { exact: 1 }, { parent: undefined }, { parent: 3 }, { channels: undefined }, { channels: {} }, { channels: ["ab"] }, { channels: [["a"]] }, { channels: [["a", undefined]] }, { channels: [[1, null]] }, { more: 1 }]) {
+      for (const bad of [
+        { exact: undefined },
+        { exact: 1 },
+        { parent: undefined },
+        { parent: 3 },
+        { channels: undefined },
+        { channels: {} },
+        { channels: ["ab"] },
+        { channels: [["a"]] },
+        { channels: [["a", undefined]] },
+        { channels: [[1, null]] },
+        { more: 1 },
+      ]) {
         assert.throws(() => sealpoint.manifestPayload([], { ...good, ...bad }), code("invalid_argument"), JSON.stringify(bad));
       }
       assert.throws(() => sealpoint.manifestPayload([], { ...good, channels: [["a", "text"]] }), code("plaintext_refused"));
@@ -238,7 +338,19 @@ for (const { name, sealpoint } of backends) {
     });
 
     test("options with other names or types", async () => {
-      for (const options of [{ padding: true }, { pad: 1 }, { pad: "false" }, { pad: null }, { contentType: 3 }, { contentType: null }, "text", 3, null, [], Object.create({ inherited: 1 })]) {
+      for (const options of [
+        { padding: true },
+        { pad: 1 },
+        { pad: "false" },
+        { pad: null },
+        { contentType: 3 },
+        { contentType: null },
+        "text",
+        3,
+        null,
+        [],
+        Object.create({ inherited: 1 }),
+      ]) {
         assert.throws(() => key.seal(sample(1), context, options), code("invalid_argument"), JSON.stringify(options));
         assert.throws(() => key.sealText("x", context, options), code("invalid_argument"));
         assert.throws(() => cache.seal(sample(1), context, options), code("invalid_argument"));
@@ -259,12 +371,25 @@ for (const { name, sealpoint } of backends) {
         assert.throws(() => cache.seal(sample(1), context, { dekPurpose }), code("invalid_argument"), String(dekPurpose));
         assert.throws(() => cache.setActive("acme", dekPurpose, key.dekId), code("invalid_argument"), String(dekPurpose));
       }
-      for (const version of [0, 2 ** 32, 2 ** 32 + 1, 1.5, "1", null]) assert.throws(() => DataKey.generate({ tenant: "acme", version }), code("invalid_argument"));
+      for (const version of [0, 2 ** 32, 2 ** 32 + 1, 1.5, "1", null])
+        assert.throws(() => DataKey.generate({ tenant: "acme", version }), code("invalid_argument"));
       assert.equal(DataKey.generate({ tenant: "acme", version: 2 ** 32 - 1 }).key.version, 2 ** 32 - 1);
-      for (const suite of [0, 2]) assert.throws(() => sealpoint.wrapContext({ tenant: "acme", dekId: key.dekId, dekPurpose: 1, suite }), code("unsupported_suite"));
-      for (const suite of [256, 257, "1"]) assert.throws(() => sealpoint.wrapContext({ tenant: "acme", dekId: key.dekId, dekPurpose: 1, suite }), code("invalid_argument"));
+      for (const suite of [0, 2])
+        assert.throws(() => sealpoint.wrapContext({ tenant: "acme", dekId: key.dekId, dekPurpose: 1, suite }), code("unsupported_suite"));
+      for (const suite of [256, 257, "1"])
+        assert.throws(() => sealpoint.wrapContext({ tenant: "acme", dekId: key.dekId, dekPurpose: 1, suite }), code("invalid_argument"));
       for (const length of [0, 15, 17, 4096]) assert.throws(() => cache.contains(new Uint8Array(length)), code("invalid_argument"));
-      for (const bounds of [{ ttl: 0 }, { ttl: -1 }, { ttl: NaN }, { ttl: Infinity }, { ttl: "1" }, { capacity: 0 }, { capacity: 1.5 }, { pointerTtl: 11 }, { ttl: undefined }]) {
+      for (const bounds of [
+        { ttl: 0 },
+        { ttl: -1 },
+        { ttl: NaN },
+        { ttl: Infinity },
+        { ttl: "1" },
+        { capacity: 0 },
+        { capacity: 1.5 },
+        { pointerTtl: 11 },
+        { ttl: undefined },
+      ]) {
         assert.throws(() => new DekCache({ ttl: 10, pointerTtl: 1, capacity: 1, ...bounds }), code("invalid_argument"), JSON.stringify(bounds));
       }
     });
@@ -308,7 +433,12 @@ for (const { name, sealpoint } of backends) {
       ]) {
         assert.throws(run, said, String(run));
       }
-      for (const run of [() => made.key.sealAsync(sample(1), context), () => made.key.openAsync(sealed, context), () => held.sealAsync(sample(1), context), () => held.openTypedAsync(sealed, context)]) {
+      for (const run of [
+        () => made.key.sealAsync(sample(1), context),
+        () => made.key.openAsync(sealed, context),
+        () => held.sealAsync(sample(1), context),
+        () => held.openTypedAsync(sealed, context),
+      ]) {
         await assert.rejects(run, said);
       }
       assert.equal(String(made.key), "DataKey(disposed)");
@@ -326,7 +456,11 @@ for (const { name, sealpoint } of backends) {
       port1.postMessage([key, context, secret]);
       const [keySent, contextSent, secretSent] = await arrived;
       port1.close();
-      for (const [copy, original] of [[structuredClone(key), key], [keySent, key], [secretSent, secret]]) {
+      for (const [copy, original] of [
+        [structuredClone(key), key],
+        [keySent, key],
+        [secretSent, secret],
+      ]) {
         assert.deepEqual(Reflect.ownKeys(copy), []);
         assert.notEqual(Object.getPrototypeOf(copy), Object.getPrototypeOf(original));
         assert.throws(() => cache.insert(copy), code("invalid_argument"));
@@ -353,7 +487,8 @@ for (const { name, sealpoint } of backends) {
         for (const method of Object.getOwnPropertyNames(type.prototype).filter((name) => name !== "constructor")) {
           const { value, get } = Object.getOwnPropertyDescriptor(type.prototype, method);
           const outcome = () => (value ?? get).call({}, sample(1), context);
-          if (!/Async$|^to/.test(method)) assert.throws(outcome, (error) => error instanceof TypeError || sealpoint.isSealpointError(error), `${type.name}.${method}`);
+          if (!/Async$|^to/.test(method))
+            assert.throws(outcome, (error) => error instanceof TypeError || sealpoint.isSealpointError(error), `${type.name}.${method}`);
         }
       }
     });

@@ -34,7 +34,8 @@ for (const { name, sealpoint } of backends) {
   const from = name === "native" ? 4 * MIB : 8192;
 
   describe(`${name}: the asynchronous calls`, () => {
-    const lengths = name === "native" ? [0, 1000, from + CHUNK - 2] : [0, 1000, 8191, 8192, CHUNK - 2, CHUNK - 1, CHUNK, 3 * CHUNK - 1, 3 * CHUNK, MIB - 1, MIB + 5];
+    const lengths =
+      name === "native" ? [0, 1000, from + CHUNK - 2] : [0, 1000, 8191, 8192, CHUNK - 2, CHUNK - 1, CHUNK, 3 * CHUNK - 1, 3 * CHUNK, MIB - 1, MIB + 5];
     for (const length of lengths) {
       for (const pad of [false, true]) {
         test(`${length} bytes${pad ? ", padded" : ""}: either opens what the other sealed`, async () => {
@@ -55,7 +56,10 @@ for (const { name, sealpoint } of backends) {
       const { result: sealed, calls } = await watched(() => key.sealAsync(payload, context));
       const opening = await watched(() => key.openAsync(sealed, context));
       const chunks = Math.floor((large + 1) / CHUNK) + 1;
-      for (const [{ calls: made }, use] of [[{ calls }, "encrypt"], [opening, "decrypt"]]) {
+      for (const [{ calls: made }, use] of [
+        [{ calls }, "encrypt"],
+        [opening, "decrypt"],
+      ]) {
         assert.equal(made.length, 1 + chunks);
         const [format, bytes, algorithm, extractable, uses] = made[0].args;
         assert.deepEqual([made[0].name, format, algorithm, extractable, uses], ["importKey", "raw", "AES-GCM", false, [use]]);
@@ -113,9 +117,15 @@ for (const { name, sealpoint } of backends) {
         const sealed = await key.sealAsync(payload, context, { onProgress: (done, total) => steps.push([done, total]) });
         const opened = [];
         await key.openAsync(sealed, context, { onProgress: (done, total) => opened.push([done, total]) });
-        for (const [seen, total] of [[steps, length], [opened, sealed.length]]) {
+        for (const [seen, total] of [
+          [steps, length],
+          [opened, sealed.length],
+        ]) {
           assert.deepEqual(seen.at(-1), [total, total]);
-          assert.ok(seen.every(([done, of], i) => of === total && done > (seen[i - 1]?.[0] ?? 0)), JSON.stringify(seen));
+          assert.ok(
+            seen.every(([done, of], i) => of === total && done > (seen[i - 1]?.[0] ?? 0)),
+            JSON.stringify(seen),
+          );
           if (length > 3 * MIB) assert.ok(seen.length > 3);
         }
       }
@@ -135,7 +145,14 @@ for (const { name, sealpoint } of backends) {
         };
         await assert.rejects(run({ signal: controller.signal, onProgress }), reason);
         assert.equal(seen, 1);
-        await assert.rejects(run({ onProgress: () => { throw reason; } }), reason);
+        await assert.rejects(
+          run({
+            onProgress: () => {
+              throw reason;
+            },
+          }),
+          reason,
+        );
       }
     });
 

@@ -9,7 +9,12 @@ import { backends } from "./backends.mjs";
 
 const require = createRequire(import.meta.url);
 const dist = new URL("../dist/", import.meta.url);
-const native = require(new URL(readdirSync(dist).find((name) => name.endsWith(".node")), dist).pathname);
+const native = require(
+  new URL(
+    readdirSync(dist).find((name) => name.endsWith(".node")),
+    dist,
+  ).pathname,
+);
 // Node reads the glue as an ES module only by another name.
 const copy = join(mkdtempSync(join(tmpdir(), "sealpoint-")), "glue.mjs");
 copyFileSync(new URL("../build/wasm/sealpoint.js", import.meta.url), copy);
@@ -18,13 +23,18 @@ glue.initSync({ module: readFileSync(new URL("sealpoint.wasm", dist)) });
 
 /** The names in `interface NAME { … }` of the contract. */
 const contract = readFileSync(new URL("../ts/core.ts", import.meta.url), "utf8");
-const namesIn = (name) => [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
+const namesIn = (name) =>
+  [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
 
 const isClass = (value) => typeof value === "function" && /^class\b/.test(Function.prototype.toString.call(value));
-const functionsOf = (module) => Object.keys(module).filter((name) => typeof module[name] === "function" && !isClass(module[name]) && name !== "initSync" && name !== "default");
+const functionsOf = (module) =>
+  Object.keys(module).filter((name) => typeof module[name] === "function" && !isClass(module[name]) && name !== "initSync" && name !== "default");
 const methodsOf = (handle) => Object.getOwnPropertyNames(Object.getPrototypeOf(handle)).filter((name) => !/^(constructor|__\w+)$/.test(name));
 
-for (const [name, module] of [["native", native], ["wasm", glue]]) {
+for (const [name, module] of [
+  ["native", native],
+  ["wasm", glue],
+]) {
   test(`${name} has the functions of the contract and no others`, () => {
     assert.deepEqual(functionsOf(module).sort(), namesIn("Core"));
   });

@@ -15,7 +15,7 @@ export let backend: "native" | "wasm" = "wasm";
 export const limits: Readonly<Record<string, number>> = {};
 
 /** The longest envelope there can be. */
-export let maxSealedLen = 0;
+export let maxSealedLen = Number.POSITIVE_INFINITY;
 
 /** The module. Until one is installed, whatever is asked of it explains that. */
 export let core: Core = absent("internal", "sealpoint was imported without an entry point of the package");
