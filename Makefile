@@ -1,4 +1,4 @@
-# Everything here sets itself up: `make demo` and `make test` need cargo, Python and a C compiler, no root. `make help` lists the targets.
+# Everything here sets itself up: `make demo` needs cargo, Python and a C compiler, `make test` also Node and npm; no root. `make help` lists the targets.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 RUST_SOURCES := $(shell find core/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
+NPM := bindings-node
+NPM_BUILT := $(NPM)/dist/.built
+NPM_SOURCES := $(shell find core/src $(NPM)/src $(NPM)/ts $(NPM)/scripts bindings-wasm -type f -not -path '*/target/*' -not -path '*/test/*') \
+    Cargo.toml Cargo.lock core/Cargo.toml $(NPM)/Cargo.toml $(NPM)/package.json $(NPM)/tsconfig.build.json
 PYTHON_PATHS := bindings-python/python bindings-python/tests tests examples benches/python conftest.py
 
 .PHONY: help
@@ -16,28 +20,35 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: $(VENV)/.built ## build the Python package into .venv
+build: $(VENV)/.built $(NPM_BUILT) ## build the Python package into .venv, the npm package into bindings-node/dist
 
 .PHONY: demo
 demo: $(VENV)/.built ## a sealed LangGraph agent on SQLite, shown beside an unsealed one
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.built ## every test: core on both backends, vectors, Python package, LangGraph, examples
+test: $(VENV)/.built $(NPM_BUILT) ## every test: core on both backends, vectors, Python and npm packages, LangGraph, examples, browsers
 	cargo test --quiet -p sealpoint-core --features hazmat,json
 	cargo test --quiet -p sealpoint-core --features hazmat,json,native
-	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so
+	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so $(NPM)/build/native/*.node $(NPM)/build/wasm/*.wasm
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+	cd $(NPM) && npm test --silent && npm run --silent test:packaging
+
+.PHONY: conformance
+conformance: $(VENV)/.built $(NPM_BUILT) ## every language against every other: the matrix, which also goes into the README
+	$(BIN)/python tests/conformance/run.py --update-readme
 
 .PHONY: lint
-lint: $(VENV)/.built ## formatting, clippy, ruff, mypy, documentation links, cargo-deny
+lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc, documentation links, cargo-deny
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json -- -D warnings
 	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat,json -- -D warnings
+	cargo clippy --quiet -p sealpoint-wasm --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core --features json
 	$(BIN)/ruff check --quiet $(PYTHON_PATHS)
 	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)
 	$(BIN)/mypy --no-error-summary bindings-python/python
+	cd $(NPM) && npm run --silent lint
 	@command -v cargo-deny >/dev/null || cargo install --quiet --debug --locked cargo-deny
 	cargo deny --log-level error check bans licenses sources
 
@@ -70,7 +81,7 @@ soak: $(VENV)/.built ## the tests that are marked so, with thousands of runs
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf $(VENV) target tests/fuzz/target bindings-python/python/sealpoint/*.so
+	rm -rf $(VENV) target tests/fuzz/target bindings-python/python/sealpoint/*.so $(NPM)/{build,dist,node_modules,npm}
 
 # Says what is missing before anything fails halfway.
 .PHONY: tools
@@ -81,6 +92,19 @@ tools:
 	$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || say "Python's venv (Debian: apt install python3-venv)"; \
 	command -v cc >/dev/null || say "a C compiler (Debian: apt install gcc)"; \
 	exit $$missing
+
+.PHONY: tools-npm
+tools-npm: tools
+	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null || { echo "missing: Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
+
+$(NPM)/node_modules/.deps: $(NPM)/package-lock.json | tools-npm
+	cd $(NPM) && npm ci --silent --no-audit --no-fund
+	touch $@
+
+$(NPM_BUILT): $(NPM)/node_modules/.deps $(NPM_SOURCES)
+	@echo "building the npm package (a first build takes about three minutes)"
+	cd $(NPM) && npm run --silent build
+	touch $@
 
 $(VENV)/.deps: requirements-dev.txt | tools
 	@echo "setting up $(VENV)"
