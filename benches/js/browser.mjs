@@ -40,12 +40,12 @@ const BROWSERS = {
   Firefox: { browser: "firefox", executablePath: "/usr/bin/firefox-esr", debian: "firefox-esr", args: [] },
 };
 
-const options = harness.options(
-  "Sealing and opening in Chromium and Firefox, beside bare WebCrypto and @noble/ciphers.",
-  "browser-seal.json",
-  { browser: { type: "string", multiple: true, default: Object.keys(BROWSERS) } },
-  "\n  --browser NAME       Chromium or Firefox; may be repeated (default: both)",
-);
+const options = harness.options("Sealing and opening in Chromium and Firefox, beside bare WebCrypto and @noble/ciphers.", {
+  ...harness.COMPARING,
+  browser: { type: "string", value: "NAME", multiple: true, default: Object.keys(BROWSERS), help: "Chromium or Firefox; may be repeated (default: both)" },
+});
+const output = harness.output(options, "browser-seal.json");
+const builds = harness.builds(options);
 const unknown = options.browser.find((name) => !(name in BROWSERS));
 if (unknown !== undefined) harness.stop(`there is no browser ${unknown}; there are: ${Object.keys(BROWSERS).join(", ")}`);
 
@@ -67,12 +67,12 @@ const { puppeteer, files } = await harness.available(
       "/sealpoint.mjs": harness.built(options.package, "inline.mjs"),
       "/wasm.mjs": harness.built(options.package, "wasm.mjs"),
       ...Object.fromEntries(["aes.js", "_polyval.js", "utils.js"].map((file) => [`/noble/${file}`, join(harness.installed("@noble/ciphers"), file)])),
-      ...Object.fromEntries(options.builds.map(({ name, file }) => [`/builds/${encodeURIComponent(name)}`, file])),
+      ...Object.fromEntries(builds.map(({ name, file }) => [`/builds/${encodeURIComponent(name)}`, file])),
     }),
   },
   false,
 );
-const present = await harness.available(Object.fromEntries(options.browser.map((name) => [name, () => found(name)])), options.skipMissing);
+const present = await harness.available(Object.fromEntries(options.browser.map((name) => [name, () => found(name)])), options["skip-missing"]);
 
 const [rows, targets, versions] = [[], [], {}];
 const server = await serve();
@@ -82,9 +82,9 @@ try {
   server.close();
   server.closeAllConnections();
 }
-if (options.output) {
+if (output) {
   const machine = harness.machine(options.package, { browsers: versions });
-  harness.write(options.output, { machine, clock: "performance.now, cross-origin isolated", rows, targets });
+  harness.write(output, { machine, clock: "performance.now, cross-origin isolated", rows, targets });
 }
 harness.finish(targets, options.check);
 
@@ -100,7 +100,7 @@ async function measure(name, { debian, ...launch }) {
   try {
     const browser = await puppeteer.launch({ ...launch, headless: true, userDataDir: profile, protocolTimeout: 0 });
     try {
-      versions[name] = (await browser.version()).replace("/", " ");
+      versions[name] = (await browser.version()).split("/").at(-1);
       await measureIn(await browser.newPage(), name);
     } finally {
       await browser.close();
@@ -115,10 +115,10 @@ async function measureIn(page, name) {
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.waitForFunction("globalThis.ready");
   if (!(await page.evaluate("crossOriginIsolated"))) throw new Error(`${name} does not isolate the page: its clock would be too coarse`);
-  const builds = options.builds.map((build) => build.name);
+  const names = builds.map((build) => build.name);
   const own = [];
   for (const size of sizes) {
-    const samples = await page.evaluate((size, how, builds) => globalThis.measure(size, how, builds), size, how, builds);
+    const samples = await page.evaluate((size, how, builds) => globalThis.measure(size, how, builds), size, how, names);
     own.push(...harness.rows(samples, size, WASM_ASYNC, { browser: name }));
     targets.push(...harness.judge(TARGETS, samples, size, `${name}, `));
   }

@@ -8,13 +8,9 @@ import * as contenders from "./contenders.mjs";
 import * as harness from "./harness.mjs";
 import { best, interleaved } from "./timing.mjs";
 
-const options = harness.options(
-  "Where the time of one native seal and open goes.",
-  "node-profile.json",
-  { bytes: { type: "string", default: "1024" } },
-  `
-  --bytes N            the payload's size (default: 1024)`,
-);
+const options = harness.options("Where the time of one native seal and open goes.", {
+  bytes: { type: "string", value: "N", default: "1024", help: "the payload's size (default: 1024)" },
+});
 const bytes = Number(options.bytes);
 if (!(Number.isInteger(bytes) && bytes >= 0)) harness.stop("--bytes is a whole number");
 

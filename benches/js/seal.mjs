@@ -20,8 +20,9 @@ const TARGETS = [
 ];
 const WASM_LIMIT = 60 * KB;
 
-const options = harness.options("Sealing and opening in Node, beside node:crypto, WebCrypto and @noble/ciphers.", "node-seal.json");
-const measured = await harness.available(makers(), options.skipMissing);
+const options = harness.options("Sealing and opening in Node, beside node:crypto, WebCrypto and @noble/ciphers.", harness.COMPARING);
+const output = harness.output(options, "node-seal.json");
+const measured = await harness.available(makers(), options["skip-missing"]);
 if (measured[SEALPOINT] === undefined) harness.stop("there is nothing to measure without sealpoint");
 
 const how = {
@@ -40,9 +41,9 @@ for (const size of options.quick ? QUICK_SIZES : SIZES) {
 harness.show(rows);
 const size = measured[WASM] && harness.wasmSize(options.package, WASM_LIMIT);
 if (size) targets.push(size.target);
-if (options.output) {
+if (output) {
   const machine = harness.machine(options.package, { node: `Node ${process.versions.node}`, openssl: `OpenSSL ${process.versions.openssl}` });
-  harness.write(options.output, { machine, clock: "performance.now", wasm: size?.wasm, rows, targets });
+  harness.write(output, { machine, clock: "performance.now", wasm: size?.wasm, rows, targets });
 }
 harness.finish(targets, options.check);
 
@@ -54,7 +55,7 @@ function makers() {
     [WASM]: async () => contenders.sealpoint(await wasm()),
     [WASM_OBJECT]: async () => contenders.sealpointObject(await wasm()),
     [WASM_ASYNC]: async () => contenders.sealpointAsync(await wasm()),
-    ...Object.fromEntries(options.builds.map((build) => [`${WASM}, ${build.name}`, async () => contenders.sealpoint(await wasm(build))])),
+    ...Object.fromEntries(harness.builds(options).map((build) => [`${WASM}, ${build.name}`, async () => contenders.sealpoint(await wasm(build))])),
     [NODE_CRYPTO]: async () => nodeCrypto(await bound()),
     [WEBCRYPTO]: async () => contenders.webCrypto(await bound()),
     [NOBLE]: async () => contenders.noble((await harness.peer("@noble/ciphers/aes.js")).gcm, await bound()),
@@ -68,8 +69,8 @@ async function native() {
 }
 
 /** The package's WebAssembly module, or another build of it: each is a module of its own, as the query tells them apart. */
-async function wasm({ name, file } = { name: "own", file: harness.built(options.package, "sealpoint.wasm") }) {
-  const api = await import(`${pathToFileURL(harness.built(options.package, "wasm.mjs"))}?${name}`);
+async function wasm({ name, file } = { name: "", file: harness.built(options.package, "sealpoint.wasm") }) {
+  const api = await import(`${pathToFileURL(harness.built(options.package, "wasm.mjs"))}?${encodeURIComponent(name)}`);
   api.init(readFileSync(file));
   return api;
 }

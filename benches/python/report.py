@@ -17,7 +17,18 @@ import workloads
 
 START, END = "<!-- bench:start -->", "<!-- bench:end -->"
 QUOTED_SIZES = (1 << 10, 100 << 10, 1 << 20)
+NODE_RESULT, BROWSER_RESULT = "node-seal.json", "browser-seal.json"
 QUOTED = (seal.SEALPOINT, seal.AESGCM, seal.COBBLESTONE, seal.TINK, seal.AWS_MASTER_KEY, seal.EAX)
+"""The first is what the others are compared with. The names of those in JavaScript are from `benches/js/contenders.mjs`."""
+QUOTED_NODE = (
+    "sealpoint",
+    "sealpoint, context as an object",
+    "sealpoint WASM",
+    "node:crypto AES-256-GCM",
+    "WebCrypto AES-256-GCM",
+    "@noble/ciphers gcm",
+)
+QUOTED_BROWSER = ("sealpoint WASM, async", "sealpoint WASM", "WebCrypto AES-256-GCM", "@noble/ciphers gcm")
 
 
 def main() -> int:
@@ -26,7 +37,9 @@ def main() -> int:
     parser.add_argument("--readme", type=Path, default=harness.ROOT / "README.md", help="the file to update (default: README.md)")
     parser.add_argument("--update-readme", action="store_true", help=f"also write the tables between {START} and {END}")
     options = parser.parse_args()
-    text = report(*(read(options.results / script.RESULT, f"{script.__name__}.py") for script in (seal, graph, memory, loop)))
+    scripts = {script.RESULT: f"python/{script.__name__}.py" for script in (seal, graph, memory, loop)}
+    scripts |= {NODE_RESULT: "js/seal.mjs", BROWSER_RESULT: "js/browser.mjs"}
+    text = report(*(read(options.results / result, script) for result, script in scripts.items()))
     print(text)
     if options.update_readme:
         update(options.readme, text)
@@ -35,41 +48,74 @@ def main() -> int:
 
 def read(path: Path, script: str) -> dict[str, Any]:
     if not path.exists():
-        raise SystemExit(f"{path.name} is missing: run benches/python/{script} first")
+        raise SystemExit(f"{path.name} is missing: run benches/{script} first")
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
 
 
-def report(sealing: dict[str, Any], graphs: dict[str, Any], memories: dict[str, Any], loops: dict[str, Any]) -> str:
+def report(
+    sealing: dict[str, Any],
+    graphs: dict[str, Any],
+    memories: dict[str, Any],
+    loops: dict[str, Any],
+    node: dict[str, Any],
+    browser: dict[str, Any],
+) -> str:
     machine = sealing["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in {**machine["versions"], **graphs["machine"]["versions"]}.items())
     return "\n\n".join(
         [
             "Seal / open in µs, and how many times as long as sealpoint. Fresh randomness is included; all but LangGraph's cipher bind the "
             "same position of seven names.",
-            seal_table(sealing["rows"]),
+            seal_table(sealing["rows"], QUOTED),
             f"Graphs of {max(row['steps'] for row in graphs['rows'])} steps, CPU time against the bare saver (Postgres: CPU / wall, fsync "
             "off). Messages: an agent and its tools, 1 KB each. Documents and string: 1 MB that the first step sets and no other changes.",
             graph_table(graphs["rows"]),
             f"{memory_line(memories)} {loop_line(loops)}",
             f"{machine['cpu']}, {machine['system']}, {machine['python']}, {machine['date']}; {versions}. "
             "Times are the best of interleaved rounds, ratios medians of what was measured side by side. The scripts are in `benches/`.",
+            *javascript(node, browser),
         ]
     )
 
 
-def seal_table(rows: Iterable[dict[str, Any]]) -> str:
+def javascript(node: dict[str, Any], browser: dict[str, Any]) -> list[str]:
+    machine, versions = node["machine"], browser["machine"]["browsers"]
+    tables = [
+        seal_table((row for row in browser["rows"] if row["browser"] == name), QUOTED_BROWSER, f"{name} {version.split('.')[0]}: ")
+        for name, version in versions.items()
+    ]
+    return [
+        "In Node, seal / open in µs, and how many times as long as sealpoint. Fresh randomness is included; all bind the same position.",
+        seal_table(node["rows"], QUOTED_NODE),
+        "In browsers, and how many times as long as sealpoint's asynchronous calls, which give the AES of large payloads to WebCrypto. "
+        "WebCrypto itself is shown bare: it neither derives a key nor commits to it.",
+        joined(tables),
+        f"{machine['cpu']}, {machine['system']}, {machine['node']} with {machine['openssl']}, {machine['date']}; "
+        f"@noble/ciphers {machine['versions']['@noble/ciphers']}. "
+        f"The WebAssembly module has {node['wasm']['gzip'] / 1024:.1f} KB after `gzip -9`.",
+    ]
+
+
+def seal_table(rows: Iterable[dict[str, Any]], names: Sequence[str], where: str = "") -> str:
+    """Seal / open of the `names` that were measured, beside the first of them."""
     found = {(row["operation"], row["bytes"], row["contender"]): row for row in rows}
-    sizes = [size for size in QUOTED_SIZES if ("seal", size, seal.SEALPOINT) in found]
+    sizes = [size for size in QUOTED_SIZES if ("seal", size, names[0]) in found]
     body = []
-    for name in QUOTED:
+    for name in names:
         if all(("seal", size, name) in found for size in sizes):
-            own = name == seal.SEALPOINT
+            own = name == names[0]
             cells = [[found[operation, size, name] for operation in ("seal", "open")] for size in sizes]
             times = [" / ".join(harness.number(row["best_us"]) for row in pair) for pair in cells]
             ratios = ["" if own else f" ({' / '.join(harness.number(row['ratio']) for row in pair)}x)" for pair in cells]
-            body.append([f"**{name}**" if own else name, *map("".join, zip(times, ratios, strict=True))])
+            shown = f"**{name}**" if own else name
+            body.append([f"{where}{shown}", *map("".join, zip(times, ratios, strict=True))])
     return markdown(["", *map(harness.size_name, sizes)], body)
+
+
+def joined(tables: Sequence[str]) -> str:
+    """One table of several with the same columns."""
+    return "\n".join([*tables[:1], *("\n".join(table.splitlines()[2:]) for table in tables[1:])])
 
 
 def graph_table(rows: Iterable[dict[str, Any]]) -> str:
