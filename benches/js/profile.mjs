@@ -59,11 +59,12 @@ const samples = await interleaved(Object.fromEntries(Object.entries(PARTS).map((
   rounds,
   sampleMs: 2,
   warmMs: 100,
+  clock: harness.cpuClock,
   collect: harness.youngCollector(),
 });
 console.log(
   harness.table(
-    [`${harness.sizeName(bytes)}`, "µs"],
+    [harness.sizeName(bytes), "µs"],
     Object.entries(samples).map(([name, times]) => [name, harness.number(best(times))]),
   ),
 );

@@ -28,7 +28,8 @@ if (measured[SEALPOINT] === undefined) harness.stop("there is nothing to measure
 const how = {
   rounds: options.rounds ?? (options.quick ? 11 : 41),
   sampleMs: options.quick ? 1 : 2,
-  warmMs: options.quick ? 40 : 100,
+  warmMs: 100,
+  clock: harness.cpuClock,
   collect: harness.youngCollector(),
 };
 const [rows, targets] = [[], []];
@@ -43,7 +44,7 @@ const size = measured[WASM] && harness.wasmSize(options.package, WASM_LIMIT);
 if (size) targets.push(size.target);
 if (output) {
   const machine = harness.machine(options.package, { node: `Node ${process.versions.node}`, openssl: `OpenSSL ${process.versions.openssl}` });
-  harness.write(output, { machine, clock: "performance.now", wasm: size?.wasm, rows, targets });
+  harness.write(output, { machine, clock: "process.cpuUsage", wasm: size?.wasm, rows, targets });
 }
 harness.finish(targets, options.check);
 

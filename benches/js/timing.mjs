@@ -7,21 +7,21 @@ const SLOW_ROUNDS = 5;
  * Times each call once per round, in an order that changes, so that what disturbs the machine disturbs all alike. Answers microseconds per call: one for each round.
  *
  * A sample is as many calls as fit into `sampleMs`, at least one. Calls that take very long are sampled in the first rounds only. Before the first round each runs
- * for `warmMs`, so that what is measured is compiled; before each sample the garbage of the others is collected, if `collect` can.
+ * for `warmMs`, so that what is measured is compiled; before each sample the garbage of the others is collected, if `collect` can. `clock` gives milliseconds.
  *
  * @param {Record<string, { run: (argument: any) => any, argument: any }>} calls
- * @param {{ rounds: number, sampleMs: number, warmMs: number, collect?: () => void }} how
+ * @param {{ rounds: number, sampleMs: number, warmMs: number, clock?: () => number, collect?: () => void }} how
  * @returns {Promise<Record<string, number[]>>}
  */
-export async function interleaved(calls, { rounds, sampleMs, warmMs, collect = () => {} }) {
+export async function interleaved(calls, { rounds, sampleMs, warmMs, clock = () => performance.now(), collect = () => {} }) {
   const plans = [];
   for (const [name, { run, argument }] of Object.entries(calls)) {
     const first = run(argument);
     const loop = first instanceof Promise ? loopAsync : loopSync;
     await first;
-    const once = await warm(loop, run, argument, warmMs);
+    const once = await warm((count) => loop(run, argument, count, clock), clock, warmMs);
     const count = Math.max(1, Math.floor(sampleMs / once));
-    plans.push({ name, sample: () => loop(run, argument, count), count, rounds: once > SLOW_CALL_MS ? Math.min(rounds, SLOW_ROUNDS) : rounds });
+    plans.push({ name, sample: () => loop(run, argument, count, clock), count, rounds: once > SLOW_CALL_MS ? Math.min(rounds, SLOW_ROUNDS) : rounds });
     await breathe();
   }
   const samples = Object.fromEntries(plans.map(({ name }) => [name, []]));
@@ -37,27 +37,26 @@ export async function interleaved(calls, { rounds, sampleMs, warmMs, collect = (
 }
 
 /** Runs a call until the time is over, at least once; how long one takes, in milliseconds. */
-async function warm(loop, run, argument, warmMs) {
-  const end = performance.now() + warmMs;
+async function warm(sample, clock, warmMs) {
+  const end = clock() + warmMs;
   let [count, once] = [1, 0];
   do {
-    const took = await loop(run, argument, count);
-    once = took / count;
-    count = Math.min(2 * count, Math.max(1, Math.floor(warmMs / 4 / Math.max(once, 1e-4))));
-  } while (performance.now() < end);
-  return Math.max(once, 1e-6);
+    once = Math.max((await sample(count)) / count, 1e-4);
+    count = Math.min(2 * count, Math.max(1, Math.floor(warmMs / 4 / once)));
+  } while (clock() < end);
+  return once;
 }
 
-function loopSync(run, argument, count) {
-  const start = performance.now();
+function loopSync(run, argument, count, clock) {
+  const start = clock();
   for (let i = 0; i < count; i++) run(argument);
-  return performance.now() - start;
+  return clock() - start;
 }
 
-async function loopAsync(run, argument, count) {
-  const start = performance.now();
+async function loopAsync(run, argument, count, clock) {
+  const start = clock();
   for (let i = 0; i < count; i++) await run(argument);
-  return performance.now() - start;
+  return clock() - start;
 }
 
 /** Lets the event loop turn, as in an application: finalizers run, and a browser does not take the page for hung. */
