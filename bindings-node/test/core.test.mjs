@@ -26,9 +26,9 @@ const contract = readFileSync(new URL("../ts/core.ts", import.meta.url), "utf8")
 const namesIn = (name) =>
   [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
 
-const isClass = (value) => typeof value === "function" && /^class\b/.test(Function.prototype.toString.call(value));
+const handleTypes = [...contract.matchAll(/^export interface (Core\w+) \{[^}]*free\(\)/gms)].map((match) => match[1]);
 const functionsOf = (module) =>
-  Object.keys(module).filter((name) => typeof module[name] === "function" && !isClass(module[name]) && name !== "initSync" && name !== "default");
+  Object.keys(module).filter((name) => typeof module[name] === "function" && ![...handleTypes, "initSync", "default"].includes(name));
 const methodsOf = (handle) => Object.getOwnPropertyNames(Object.getPrototypeOf(handle)).filter((name) => !/^(constructor|__\w+)$/.test(name));
 
 for (const [name, module] of [
@@ -50,6 +50,7 @@ for (const [name, module] of [
       CoreMessage: dek.beginSeal(1, "", false, context),
       CoreDekCache: module.newDekCache(1, 1, 1),
     };
+    assert.deepEqual(Object.keys(handles).sort(), handleTypes.sort());
     for (const [type, handle] of Object.entries(handles)) assert.deepEqual(methodsOf(handle).sort(), namesIn(type), type);
   });
 }

@@ -9,5 +9,5 @@ export function instantiate(source: BufferSource | WebAssembly.Module): Core {
   // The glue keeps whatever ran once, so that another program must not come so far.
   if (!WebAssembly.Module.exports(module).some(({ name }) => name === "coreVersion")) throw new Error("it is another program");
   initSync({ module });
-  return functions as unknown as Core;
+  return functions;
 }

@@ -13,10 +13,18 @@ const scratch = mkdtempSync(join(tmpdir(), "sealpoint-packaging-"));
 after(() => rmSync(scratch, { recursive: true }));
 
 const run = (command, args, cwd) => execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-const json = (output) => JSON.parse(output.trim().split("\n").find((line) => line.startsWith("{")));
+const json = (output) =>
+  JSON.parse(
+    output
+      .trim()
+      .split("\n")
+      .find((line) => line.startsWith("{")),
+  );
 const node = (file, cwd) => json(run(process.execPath, [file], cwd));
 
-const [packed, platform] = run(process.execPath, ["../../scripts/pack.mjs", join(scratch, "packed")], here).trim().split("\n");
+const [packed, platform] = run(process.execPath, ["../../scripts/pack.mjs", join(scratch, "packed")], here)
+  .trim()
+  .split("\n");
 
 /** An empty project with these tarballs and the programs of `project/`. */
 function project(name, tarballs, type = "module") {
@@ -45,8 +53,22 @@ describe("in Node", () => {
   });
 
   test("the tarball holds what is needed and nothing else", () => {
-    const files = readdirSync(join(wasmOnly, "node_modules/sealpoint"), { recursive: true }).filter((name) => /\.\w+$/.test(name) && !name.startsWith("dist/types/"));
-    const dist = ["index.d.cts", "index.d.mts", "inline.mjs", "node.cjs", "node.mjs", "sealpoint.wasm", "wasm-node.cjs", "wasm-node.mjs", "wasm.d.cts", "wasm.d.mts", "wasm.mjs"];
+    const files = readdirSync(join(wasmOnly, "node_modules/sealpoint"), { recursive: true }).filter(
+      (name) => /\.\w+$/.test(name) && !name.startsWith("dist/types/"),
+    );
+    const dist = [
+      "index.d.cts",
+      "index.d.mts",
+      "inline.mjs",
+      "node.cjs",
+      "node.mjs",
+      "sealpoint.wasm",
+      "wasm-node.cjs",
+      "wasm-node.mjs",
+      "wasm.d.cts",
+      "wasm.d.mts",
+      "wasm.mjs",
+    ];
     assert.deepEqual(files.sort(), ["README.md", ...dist.map((name) => `dist/${name}`), "package.json"].sort());
     assert.ok(existsSync(join(wasmOnly, "node_modules/sealpoint/LICENSE-MIT")));
   });
@@ -105,7 +127,10 @@ describe("bundled with no plugin", () => {
   test("webpack", async () => {
     const webpack = tool("webpack");
     const stats = await new Promise((resolve, reject) =>
-      webpack({ mode: "production", target: "web", context: both, entry: "./run.mjs", output: { path: out("webpack"), filename: "run.cjs" }, performance: false }, (error, done) => (error ? reject(error) : resolve(done))),
+      webpack(
+        { mode: "production", target: "web", context: both, entry: "./run.mjs", output: { path: out("webpack"), filename: "run.cjs" }, performance: false },
+        (error, done) => (error ? reject(error) : resolve(done)),
+      ),
     );
     assert.deepEqual([stats.toJson().errors, stats.toJson().warnings], [[], []]);
     assert.deepEqual(node("webpack/run.cjs", both), expected("wasm"));
@@ -114,7 +139,10 @@ describe("bundled with no plugin", () => {
   test("webpack, for Node", async () => {
     const webpack = tool("webpack");
     const stats = await new Promise((resolve, reject) =>
-      webpack({ mode: "production", target: "node", context: both, entry: "./run.mjs", output: { path: out("webpack"), filename: "node.cjs" } }, (error, done) => (error ? reject(error) : resolve(done))),
+      webpack(
+        { mode: "production", target: "node", context: both, entry: "./run.mjs", output: { path: out("webpack"), filename: "node.cjs" } },
+        (error, done) => (error ? reject(error) : resolve(done)),
+      ),
     );
     assert.deepEqual(stats.toJson().errors, []);
     assert.deepEqual(node("webpack/node.cjs", both), expected("native"));
@@ -122,7 +150,11 @@ describe("bundled with no plugin", () => {
 
   test("Vite", async () => {
     const { build } = await import(tool.resolve("vite"));
-    await build({ root: both, logLevel: "error", build: { outDir: "vite", modulePreload: false, rollupOptions: { input: out("run.mjs"), output: { entryFileNames: "run.mjs" } } } });
+    await build({
+      root: both,
+      logLevel: "error",
+      build: { outDir: "vite", modulePreload: false, rollupOptions: { input: out("run.mjs"), output: { entryFileNames: "run.mjs" } } },
+    });
     assert.deepEqual(node("vite/run.mjs", both), expected("wasm"));
   });
 });
@@ -146,7 +178,14 @@ describe("other runtimes", () => {
 
   test("workerd", async () => {
     const { build } = tool("esbuild");
-    await build({ entryPoints: [join(both, "worker.mjs")], bundle: true, format: "esm", conditions: ["workerd"], outfile: join(both, "workerd/worker.mjs"), logLevel: "error" });
+    await build({
+      entryPoints: [join(both, "worker.mjs")],
+      bundle: true,
+      format: "esm",
+      conditions: ["workerd"],
+      outfile: join(both, "workerd/worker.mjs"),
+      logLevel: "error",
+    });
     writeFileSync(
       join(both, "workerd/config.capnp"),
       `using Workerd = import "/workerd/workerd.capnp";

@@ -1,12 +1,29 @@
 // Compiled under `strict` with every module resolution; the lines marked as errors have to be errors.
-import { backend, type Bytes, Context, type ContextPairs, DataKey, DekCache, type ErrorCode, isSealpointError, LocalKek, type SealpointError, SecretKey, version } from "sealpoint";
+import {
+  type Bytes,
+  backend,
+  Context,
+  type ContextPairs,
+  DataKey,
+  DekCache,
+  type ErrorCode,
+  isSealpointError,
+  LocalKek,
+  type SealpointError,
+  SecretKey,
+  version,
+} from "sealpoint";
 import { init, Context as OtherContext } from "sealpoint/wasm";
 
 const pairs: ContextPairs = { tenant: "acme", purpose: "x", n: 3, big: 3n, list: ["a"] as const };
 const context: Context = new Context(pairs).extend({ version: 1.5 });
 const { key, secret }: { key: DataKey; secret: SecretKey } = DataKey.generate({ tenant: "acme", dekPurpose: 1 });
 const sealed: Bytes = key.seal(new Uint8Array(3), context, { contentType: "x", pad: true });
-const opened: Promise<Uint8Array> = key.openAsync(sealed.buffer.slice(0), { tenant: "acme", purpose: "x" }, { onProgress: (done: number, total: number) => void (done / total), signal: new AbortController().signal });
+const opened: Promise<Uint8Array> = key.openAsync(
+  sealed.buffer.slice(0),
+  { tenant: "acme", purpose: "x" },
+  { onProgress: (done: number, total: number) => void (done / total), signal: new AbortController().signal },
+);
 opened.catch(() => {});
 const maybe: Uint8Array | undefined = new DekCache({ ttl: 1, pointerTtl: 1, capacity: 1 }).seal(sealed, context);
 const kek = LocalKek.parse(SecretKey.generate().expose());
