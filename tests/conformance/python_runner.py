@@ -2,8 +2,8 @@
 
 import base64
 import hashlib
-import itertools
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +19,7 @@ from sealpoint.langgraph.cache import inner_namespace
 from sealpoint.langgraph.items import ItemSealer
 from sealpoint.langgraph.steps import run
 from sealpoint_ref import cbor, derive
+from stdio import serve
 from vector_cases import jsonform as jf
 
 Json = dict[str, Any]
@@ -181,7 +182,7 @@ def open_(cases: Json, job: Json) -> Json:
 class Vectors:
     """All of `tests/vectors`. `built` has the envelopes that the files only summarize."""
 
-    def __init__(self, built: dict[str, str]) -> None:
+    def __init__(self, built: Json) -> None:
         self.files = {path.stem: json.loads(path.read_text())["vectors"] for path in sorted(VECTORS.glob("*.json"))}
         self.by_id = {vector["id"]: vector for vectors in self.files.values() for vector in vectors}
         self.built = built
@@ -282,7 +283,7 @@ class Vectors:
     def envelope_bytes(self, vector: Json) -> bytes:
         """README, envelopes."""
         form = vector["envelope"]
-        return bytes.fromhex(form["hex"]) if "hex" in form else base64.b64decode(self.built[vector["id"]])
+        return bytes.fromhex(form["hex"]) if "hex" in form else base64.b64decode(self.built["envelopes"][vector["id"]])
 
     def run_text(self, vector: Json) -> None:
         """text.json."""
@@ -427,32 +428,6 @@ def read_record(record: bytes) -> None:
     native.manifest_open(bytes.fromhex(framed(record.hex())), (), parent=None, channels=[])
 
 
-def do(order: Json) -> None:
-    """One line of the protocol."""
-    out = Path(order["out"])
-    match order["do"]:
-        case "vectors":
-            out.write_text(json.dumps(Vectors(json.loads(Path(order["built"]).read_text())).run()))
-        case "seal":
-            cases = json.loads(Path(order["cases"]).read_text())
-            out.write_text(json.dumps({case["id"]: seal(cases, case) for case in cases["cases"] if case["op"] in order["ops"]}))
-        case "open":
-            cases, jobs = (json.loads(Path(order[name]).read_text()) for name in ("cases", "jobs"))
-            by_id = {case["id"]: case for case in cases["cases"]}
-            out.write_text(json.dumps({job["id"]: open_(cases, {**by_id[job["case"]], **job}) for job in jobs}))
-        case what:
-            raise ValueError(f"no such order: {what}")
-
-
-def main() -> None:
-    """Orders on stdin, one JSON a line; `done` for each."""
-    import os
-
-    os.environ["SEALPOINT_CONFORMANCE_KEK"] = base64.b64encode(bytes(range(32))).decode()
-    for line in sys.stdin:
-        do(json.loads(line))
-        print("done", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    os.environ["SEALPOINT_CONFORMANCE_KEK"] = base64.b64encode(bytes(range(32))).decode()
+    serve(lambda built: Vectors(built).run(), seal, open_)

@@ -43,3 +43,5 @@ export function value(form) {
       throw new Error(`no such value form: ${name}`);
   }
 }
+
+export const sha256 = async (data) => toHex(new Uint8Array(await crypto.subtle.digest("SHA-256", data)));
