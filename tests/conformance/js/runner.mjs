@@ -154,7 +154,7 @@ function text(form) {
 export function tree(form) {
   if (form === null || typeof form !== "object") return form;
   // JSON of the core carries integers of 64 bits; the SPEC's smallest have 65, and are refused.
-  if (typeof form.int === "string" && BigInt(form.int) < -(2n ** 63n)) throw new Unreachable("integers below -2^63 are refused in JavaScript");
+  if (typeof form.int === "string" && BigInt(form.int) >= -(2n ** 64n) && BigInt(form.int) < -(2n ** 63n)) throw new Unreachable("integers below -2^63 are refused in JavaScript");
   if (Array.isArray(form)) return form.map(tree);
   const [[name, item] = [], ...more] = Object.entries(form);
   if (more.length === 0 && name !== undefined) {
