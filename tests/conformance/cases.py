@@ -61,7 +61,9 @@ def context(*pairs: tuple[str, Json], tenant: str = TENANT, purpose: str = "app.
 
 CONTEXTS = {
     "bare": context(),
-    "strings": context(("empty", text("")), ("nul", text("a\0b")), ("astral", text("🔐𝔘")), ("decomposed", text("e\u0301")), ("bom", text("\ufeff"))),
+    "strings": context(
+        ("empty", text("")), ("nul", text("a\0b")), ("astral", text("🔐𝔘")), ("decomposed", text("e\u0301")), ("bom", text("\ufeff"))
+    ),
     "integers": context(*((f"n{at}", integer(n)) for at, n in enumerate((0, -1, 2**53, 2**53 + 1, -(2**63), 2**63, 2**64 - 1)))),
     "floats": context(*((f"x{at}", real(x)) for at, x in enumerate((1.5, 3.0, -0.0, 0.1, 1e300, 5e-324, 2.0**53, 2.0**53 + 2)))),
     "lists": context(("none", {"list": []}), ("two", {"list": ["hello", "abc"]}), ("odd", {"list": ["", "1:a,", "株", "🔐"]})),
@@ -104,9 +106,11 @@ def sizes(largest: bool) -> Iterator[Json]:
 
 
 def cases(largest: bool) -> Json:
-    """The whole list; without `largest`, nothing over 33 KB."""
+    """The whole list; without `largest`, nothing over 70 KB."""
     found = [*sizes(largest)]
-    found += [envelope(f"context-{name}", b"at " + name.encode(), name, pad=name == "lists") for name in CONTEXTS if name != "unicode-tenant"]
+    found += [
+        envelope(f"context-{name}", b"at " + name.encode(), name, pad=name == "lists") for name in CONTEXTS if name != "unicode-tenant"
+    ]
     found += [envelope(f"content-type-{name}", b"typed", content_type=ct) for name, ct in CONTENT_TYPES.items()]
     found += [envelope(f"content-type-{name}-padded", b"typed", content_type=ct, pad=True) for name, ct in CONTENT_TYPES.items()]
     found += [envelope(f"text-{n}" + "-padded" * pad, n, pad=pad, form="text") for n in (0, 1, 2, 3, 1000) for pad in (False, True)]
@@ -118,6 +122,14 @@ def cases(largest: bool) -> Json:
         envelope("all-bytes", bytes(range(256))),
         envelope("zeros-padded", bytes(100), pad=True),
         envelope("marker-padded", b"\x80" * 40, pad=True),
+    ]
+    # Long enough for the asynchronous path to hand them to WebCrypto, with what only short ones had until here.
+    found += [
+        envelope("bulk-no-content-type", 3 * CHUNK, content_type=""),
+        envelope("bulk-longest-content-type", 3 * CHUNK, content_type="c" * 255),
+        envelope("bulk-client-padded", 70_000, key="client", pad=True),
+        envelope("bulk-text", 70_000, form="text"),
+        envelope("bulk-version", 70_000, "version-float"),
     ]
     for purpose in derive.DEK_PURPOSES:
         wrapped = {"dek_id": named(f"wrapped/{purpose}", 16).hex(), "dek_purpose": purpose, "tenant": TENANT}
@@ -141,7 +153,13 @@ def manifests() -> list[Json]:
     metadata = {"source": "loop", "step": 1, "parents": {}, "run_id": "r-1", "private": "is sealed beside it"}
     channels = [["messages", named("commitment/messages", 16).hex()], ["株", named("commitment/k", 16).hex()], ["z", None]]
     typical = {"checkpoint": checkpoint, "metadata": metadata, "parent": "p-1", "exact": True, "channels": channels, "rest": "81a475736572"}
-    old = {**typical, "checkpoint": {**checkpoint, "v": 3, "updated_channels": None}, "parent": None, "exact": False, "channels": channels[:1]}
+    old = {
+        **typical,
+        "checkpoint": {**checkpoint, "v": 3, "updated_channels": None},
+        "parent": None,
+        "exact": False,
+        "channels": channels[:1],
+    }
     shapes = {"typical": typical, "old": old, "empty": {**typical, "channels": [], "rest": ""}}
     return [{"id": f"manifest/{name}", "op": "manifest", **shape} for name, shape in shapes.items()]
 
@@ -233,7 +251,13 @@ def moved(case: Json) -> Iterator[tuple[str, Json, str]]:
         yield "version-as-text", {"context": context(("version", text("3")), purpose="langgraph.channel")}, FAILED
 
 
-CHANGED = ("envelope/size-0", "envelope/size-15-padded", "envelope/context-version-integer", f"envelope/size-{CHUNK}", "envelope/size-two-chunks+0")
+CHANGED = (
+    "envelope/size-0",
+    "envelope/size-15-padded",
+    "envelope/context-version-integer",
+    f"envelope/size-{CHUNK}",
+    "envelope/size-two-chunks+0",
+)
 CHANGED_TEXTS = ("envelope/text-0", "envelope/text-1-padded", "envelope/text-1000")
 
 

@@ -158,7 +158,7 @@ await serve((order, { cases, jobs, fresh }) => {
       return Object.fromEntries(cases.cases.filter(({ op }) => order.ops.includes(op)).map((test) => [test.id, seal(cases, test)]));
     case "open": {
       const tests = new Map(cases.cases.map((test) => [test.id, test]));
-      return Object.fromEntries(jobs.map((job) => [job.id, open(cases, { ...tests.get(job.case), ...job })]));
+      return Object.fromEntries(jobs.filter(({ op }) => order.ops.includes(op)).map((job) => [job.id, open(cases, { ...tests.get(job.case), ...job })]));
     }
     case "fresh":
       return Object.fromEntries(fresh.map((item) => [item.vector, openFresh(item)]));

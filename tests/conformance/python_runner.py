@@ -12,6 +12,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "reference"))
 
+from stdio import serve
+
 from sealpoint import Context, DataKey, Keyring, SecretKey, is_sealed
 from sealpoint import _native as native
 from sealpoint.errors import SealpointError
@@ -19,7 +21,6 @@ from sealpoint.langgraph.cache import inner_namespace
 from sealpoint.langgraph.items import ItemSealer
 from sealpoint.langgraph.steps import run
 from sealpoint_ref import cbor, derive
-from stdio import serve
 from vector_cases import jsonform as jf
 
 Json = dict[str, Any]
@@ -193,9 +194,11 @@ class Vectors:
         outcomes: dict[str, str] = {}
         unreachable: dict[str, list[str]] = {}
         failures: list[str] = []
+        ran = 0
         for file, vectors in self.files.items():
             op: Callable[[Json], None] = getattr(self, "run_" + file.replace("-", "_"))  # an unknown file has none
             for vector in vectors:
+                ran += 1
                 try:
                     op(vector)
                     outcomes[vector["id"]] = "ok"
@@ -209,9 +212,8 @@ class Vectors:
                     continue
                 if outcomes[vector["id"]] != vector["expect"]:
                     failures.append(f"{vector['id']}: got {outcomes[vector['id']]}, want {vector['expect']}")
-        counted = len(outcomes) + sum(map(len, unreachable.values())) + sum(": got" in f and f.split(":")[0] not in outcomes for f in failures)
         frozen = len((VECTORS / "FROZEN.sha256").read_text().splitlines())
-        check("vectors that ran, against the lines of FROZEN.sha256", counted, frozen)
+        check("vectors that ran, against the lines of FROZEN.sha256", ran, frozen)
         return {"outcomes": outcomes, "unreachable": unreachable, "failures": failures, "fresh": self.fresh}
 
     def run_context(self, vector: Json) -> None:

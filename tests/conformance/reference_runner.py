@@ -11,9 +11,10 @@ from typing import Any
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "reference"))
 
+from stdio import serve
+
 from sealpoint_ref import context, derive, envelope, manifest, padding, text, wrap
 from sealpoint_ref.errors import SealpointError
-from stdio import serve
 from vector_cases import jsonform as jf
 from vector_cases.check import Checker, Mismatch
 
@@ -45,7 +46,9 @@ def seal(cases: Json, case: Json) -> str:
         case "envelope":
             canonical = context.canonical(jf.read_pairs(case["context"]))
             encoding = padding.PADDED if case["pad"] else padding.PLAIN
-            made = envelope.seal(key(cases, case), canonical, case["content_type"].encode(), jf.read_payload(case["payload"]), encoding, salt)
+            made = envelope.seal(
+                key(cases, case), canonical, case["content_type"].encode(), jf.read_payload(case["payload"]), encoding, salt
+            )
             if case["form"] == "text":
                 return text.encode(envelope.KIND_DATA, made)
         case "wrap":

@@ -18,14 +18,15 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "tests" / "reference"), str(HERE)]
 
 import cases as made
-from sealpoint_ref import envelope
+
+from sealpoint_ref import context, envelope, wrap
 from vector_cases import jsonform as jf
 from vector_cases.check import Checker
 
@@ -42,10 +43,15 @@ WITHOUT_MANIFEST = ("envelope", "wrap", "canary")
 DATA = ("envelope",)
 
 FEATURES = "hazmat,json,native"
+BACKENDS = {"RustCrypto": "RustCrypto", "AwsLc": "aws-lc"}
+INDEPENDENT = ("node", str(HERE / "independent_runner.mjs"))
 CARGO = ["cargo", "--quiet"]
 RUST = ["run", "--profile", "test", "--package", "sealpoint-core", "--features", FEATURES, "--example", "conformance", "--"]
 RUST_VECTORS = ["test", "--package", "sealpoint-core", "--features", FEATURES, "--test", "vectors", "--", "--nocapture"]
-BROWSERS = {"Chromium": ("chromium", ("chromium", "google-chrome"), "chromium"), "Firefox": ("firefox", ("firefox-esr", "firefox"), "firefox-esr")}
+BROWSERS = {
+    "Chromium": ("chromium", ("chromium", "google-chrome"), "chromium"),
+    "Firefox": ("firefox", ("firefox-esr", "firefox"), "firefox-esr"),
+}
 
 
 class Trouble(Exception):
@@ -53,47 +59,46 @@ class Trouble(Exception):
 
 
 class Program:
-    """A runner's process, which takes one order at a time."""
+    """A runner's process, which takes one order at a time. What it says on stderr is in a file."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self._errors = b""
+    def __init__(self, command: tuple[str, ...], said: Path) -> None:
+        self._said = said
+        with said.open("wb") as errors:
+            self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
 
     def ask(self, order: Json) -> Any:
-        """The answer to an order."""
-        process, deadline = self._process, time.monotonic() + TIMEOUT
-        assert process.stdin and process.stdout and process.stderr
+        """The answer to an order. Raises: `Trouble`."""
+        done = b""
         try:
-            process.stdin.write(json.dumps(order).encode() + b"\n")
-            process.stdin.flush()
+            self._stdin.write(json.dumps(order).encode() + b"\n")
+            self._stdin.flush()
+            if select.select([self._stdout], [], [], TIMEOUT)[0]:
+                done = self._stdout.readline()
         except BrokenPipeError:
-            raise Trouble(f"ended: {self._said()}") from None
-        while True:
-            ready, _, _ = select.select([process.stdout, process.stderr], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise Trouble(f"no answer to {order['do']} in {TIMEOUT:.0f} s")
-            if process.stderr in ready:
-                self._errors += os.read(process.stderr.fileno(), 1 << 16)
-            if process.stdout in ready:
-                line = process.stdout.readline()
-                if line != b"done\n":
-                    raise Trouble(f"{order['do']}: {line.decode(errors='replace')} {self._said()}")
-                return json.loads(Path(order["out"]).read_bytes())
-
-    def _said(self) -> str:
-        assert self._process.stderr
-        os.set_blocking(self._process.stderr.fileno(), True)
-        self._process.kill()
-        return (self._errors + self._process.stderr.read()).decode(errors="replace")[-3000:]
+            pass  # it ended: its last words say why
+        if done != b"done\n":
+            self._process.kill()
+            self._process.wait()
+            raise Trouble(f"{order['do']}: {self._said.read_text(errors='replace')[-3000:] or f'no answer in {TIMEOUT:.0f} s'}")
+        return json.loads(Path(order["out"]).read_bytes())
 
     def end(self) -> None:
         """Waits for it, since there is nothing more to do."""
-        assert self._process.stdin
         try:
-            self._process.stdin.close()
+            self._stdin.close()
             self._process.wait(20)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        assert self._process.stdin
+        return self._process.stdin
+
+    @property
+    def _stdout(self) -> IO[bytes]:
+        assert self._process.stdout
+        return self._process.stdout
 
 
 @dataclass
@@ -133,22 +138,18 @@ def runners(quick: bool) -> tuple[list[Runner], list[str]]:
         Runner("WebCrypto in Node", (*node, "async"), DATA),
     ]
     missing = []
-    for name, (kind, executables, package) in BROWSERS.items() if not quick else ():
+    for name, executables in BROWSERS.items() if not quick else ():
         executable = next(filter(None, map(shutil.which, executables)), None)
         if executable is None:
-            missing.append(f"{name} is not installed (Debian: apt install {package})")
+            missing.append(f"{name} is not installed (Debian: apt install {executables[0]})")
             continue
-        command = ("node", str(HERE / "js" / "browser.mjs"), kind, executable)
+        command = ("node", str(HERE / "js" / "browser.mjs"), name.lower(), executable)
         found += [Runner(f"WASM in {name}", command, mode="wasm"), Runner(f"WebCrypto in {name}", command, DATA, mode="async")]
     found += [
         Runner("independent, pyca", (sys.executable, str(HERE / "reference_runner.py"))),
         Runner("independent, node:crypto", INDEPENDENT, WITHOUT_MANIFEST),
     ]
     return found, missing
-
-
-BACKENDS = {"RustCrypto": "RustCrypto", "AwsLc": "aws-lc"}
-INDEPENDENT = ("node", str(HERE / "independent_runner.mjs"))
 
 
 class Suite:
@@ -207,7 +208,7 @@ class Suite:
     def ask(self, runner: Runner, what: str, given: dict[str, str], out: str, **more: Any) -> Any:
         """An order to a runner; `given` and `out` are files of the work folder, without `.json`."""
         if runner.command not in self.programs:
-            self.programs[runner.command] = Program(list(runner.command))
+            self.programs[runner.command] = Program(runner.command, self.work / f"{runner.slug}.stderr")
         files = {name: str(self.work / f"{file}.json") for name, file in given.items()}
         mode = {} if runner.mode is None else {"mode": runner.mode}
         return self.programs[runner.command].ask({"do": what, **files, "out": str(self.work / f"{out}.json"), **mode, **more})
@@ -297,21 +298,21 @@ class Suite:
             jobs, expected = [], {}
             for name, text in self.sealed[runner.name].items():
                 case = self.by_id[name]
-                jobs.append({"id": name, "case": name, "sealed": text})
+                jobs.append({"id": name, "case": name, "op": case["op"], "sealed": text})
                 expected[name] = made.expected(case)
                 for what, changes, code in made.refusals(case, text):
-                    jobs.append({"id": f"{name} {what}", "case": name, "sealed": text, **changes})
+                    jobs.append({"id": f"{name} {what}", "case": name, "op": case["op"], "sealed": text, **changes})
                     expected[f"{name} {what}"] = {"code": code}
             self.expected[runner.name] = expected
-            for ops in {other.ops for other in self.members}:
-                self.write(f"jobs-{runner.slug}-{'-'.join(ops)}", [job for job in jobs if self.by_id[job["case"]]["op"] in ops])
+            self.write(f"jobs-{runner.slug}", jobs)
 
     def open(self, runner: Runner) -> None:
         """What every runner sealed, itself included."""
         for sealer in self.members:
-            jobs = f"jobs-{sealer.slug}-{'-'.join(runner.ops)}"
-            got = self.ask(runner, "open", {"cases": "cases", "jobs": jobs}, f"opened-{runner.slug}")
-            want = {name: answer for name, answer in self.expected[sealer.name].items() if self.by_id[name.split(" ")[0]]["op"] in runner.ops}
+            got = self.ask(runner, "open", {"cases": "cases", "jobs": f"jobs-{sealer.slug}"}, f"opened-{runner.slug}", ops=runner.ops)
+            want = {
+                name: answer for name, answer in self.expected[sealer.name].items() if self.by_id[name.split(" ")[0]]["op"] in runner.ops
+            }
             right = {name for name, answer in want.items() if got.get(name) == answer}
             runner.opened += sum("code" not in want[name] for name in right)
             runner.refused += sum("code" in want[name] for name in right)
@@ -335,11 +336,7 @@ def open_fresh(checker: Checker, item: Json) -> Json:
     vector, data = checker.by_id[item["vector"]], base64.b64decode(item["sealed"])
     try:
         if "secret" in vector:
-            from sealpoint_ref import wrap
-
             return {"hex": wrap.unwrap(bytes.fromhex(vector["kek"]), checker.wrap_context(vector), data).hex()}
-        from sealpoint_ref import context
-
         content_type, payload = envelope.open_(checker.key(vector), context.canonical(jf.read_pairs(vector["context"])), data)
     except envelope.SealpointError as error:
         return {"code": error.code}
@@ -372,7 +369,7 @@ def update_readme(lines: list[str]) -> None:
 def main() -> None:
     """Runs, prints, judges."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="no browsers, and nothing larger than 33 KB among the cases")
+    parser.add_argument("--quick", action="store_true", help="no browsers, and nothing larger than 70 KB among the cases")
     parser.add_argument("--update-readme", action="store_true", help="write the table into README.md")
     parser.add_argument("--only", metavar="TEXT", action="append", help="only runners whose name has this in it, and the independent ones")
     options = parser.parse_args()

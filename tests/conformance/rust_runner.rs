@@ -44,15 +44,14 @@ fn read(order: &Json, name: &str) -> Json {
 fn run<A: Backend>(order: &Json) -> Json {
     let cases = read(order, "cases");
     let list = cases["cases"].as_array().unwrap();
+    let asked = |item: &&Json| order["ops"].as_array().unwrap().contains(&item["op"]);
     let answers: BTreeMap<String, Json> = match str_at(order, "do") {
-        "seal" => {
-            let asked = list.iter().filter(|case| order["ops"].as_array().unwrap().contains(&case["op"]));
-            asked.map(|case| (str_at(case, "id").to_owned(), seal::<A>(&cases, case).unwrap().into())).collect()
-        }
+        "seal" => list.iter().filter(asked).map(|case| (str_at(case, "id").to_owned(), seal::<A>(&cases, case).unwrap().into())).collect(),
         "open" => {
             let by_id: BTreeMap<&str, &Json> = list.iter().map(|case| (str_at(case, "id"), case)).collect();
             let jobs = read(order, "jobs");
-            jobs.as_array().unwrap().iter().map(|job| (str_at(job, "id").to_owned(), open::<A>(&cases, by_id[str_at(job, "case")], job))).collect()
+            let opened = |job: &Json| (str_at(job, "id").to_owned(), open::<A>(&cases, by_id[str_at(job, "case")], job));
+            jobs.as_array().unwrap().iter().filter(asked).map(opened).collect()
         }
         other => panic!("no such order: {other}"),
     };
@@ -140,7 +139,8 @@ fn try_open<A: Backend>(cases: &Json, job: &Json) -> Result<Json> {
         }
         "wrap" | "canary" => Ok(json!({"hex": hex(kek(cases).unwrap_with::<A>(&sealed, &wrapped_in(job))?.expose())})),
         "manifest" => {
-            let fields = tree::fields(&job["checkpoint"], &job["metadata"]).map_err(|refused| Error::new(tree::code(&refused, true), "the fields"))?;
+            let fields =
+                tree::fields(&job["checkpoint"], &job["metadata"]).map_err(|refused| Error::new(tree::code(&refused, true), "the fields"))?;
             let channels = channels(job);
             let verified = manifest::open(&sealed, &fields, job["parent"].as_str(), &borrowed(&channels))?;
             Ok(json!({"hex": hex(verified.metadata), "parent": verified.parent}))

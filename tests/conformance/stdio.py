@@ -24,7 +24,7 @@ def serve(vectors: Callable[[Json], Json], seal: Operation, open_: Operation) ->
             case "open":
                 cases = given["cases"]
                 by_id = {case["id"]: case for case in cases["cases"]}
-                answer = {job["id"]: open_(cases, {**by_id[job["case"]], **job}) for job in given["jobs"]}
+                answer = {job["id"]: open_(cases, {**by_id[job["case"]], **job}) for job in given["jobs"] if job["op"] in order["ops"]}
             case what:
                 raise ValueError(f"no such order: {what}")
         Path(order["out"]).write_text(json.dumps(answer))

@@ -30,7 +30,7 @@ export class Runner {
         return collect(cases.cases.filter(({ op }) => order.ops.includes(op)), (test) => this.seal(cases, test));
       case "open": {
         const tests = new Map(cases.cases.map((test) => [test.id, test]));
-        return collect(jobs, (job) => this.open(cases, { ...tests.get(job.case), ...job }));
+        return collect(jobs.filter(({ op }) => order.ops.includes(op)), (job) => this.open(cases, { ...tests.get(job.case), ...job }));
       }
       default:
         throw new Error(`no such order: ${order.do}`);
