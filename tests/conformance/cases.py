@@ -34,7 +34,7 @@ def key(name: str, purpose: str, tenant: str = TENANT, version: int = 1) -> Json
 KEYS = {
     "data": key("data", "data"),
     "client": key("client", "client", version=7),
-    "unicode": key("unicode", "data", "Ærø-株式会社-🔑", 0xFFFF_FFFF),
+    "unicode": key("unicode", "client", "Ærø-株式会社-🔑", 0xFFFF_FFFF),
 }
 KEK = named("kek")
 
@@ -135,6 +135,9 @@ def cases(largest: bool) -> Json:
         wrapped = {"dek_id": named(f"wrapped/{purpose}", 16).hex(), "dek_purpose": purpose, "tenant": TENANT}
         found.append({"id": f"wrap/{purpose}", "op": "wrap", **wrapped, "secret": named(f"secret/{purpose}").hex()})
     found.append({"id": "wrap/canary", "op": "canary", "kek_uri": "env:SEALPOINT_KEK"})
+    for name, whose, where in (("client", "client", "bare"), ("unicode", "unicode", "unicode-tenant")):
+        opens = {"client": "envelope/client-key", "unicode": "envelope/unicode-tenant"}[name]
+        found.append({"id": f"key/{name}", "op": "key", "key": whose, "opens": opens, "context": CONTEXTS[where]})
     found += manifests()
     assert len({case["id"] for case in found}) == len(found)
     return {"format": "sealpoint-conformance/1", "keys": KEYS, "kek": KEK.hex(), "cases": found}
@@ -221,20 +224,45 @@ def changed_envelope(data: bytes) -> Iterator[tuple[str, bytes, str]]:
 
 def changed_text(sealed: str) -> Iterator[tuple[str, str, str]]:
     """SPEC sections 5 and 8, step 1."""
-    body = sealed.removeprefix("sealpoint:v1:")
+    kind, _, body = sealed.split(":")
     yield "empty-text", "", "plaintext_refused"
     yield "prefix-case", "S" + sealed[1:], "plaintext_refused"
     yield "bare-base64", body, "plaintext_refused"
     yield "other-kind-text", "sealpoint-wrap:v1:" + body, "malformed"
-    yield "version-2-text", "sealpoint:v2:" + body, "unsupported_version"
+    yield "version-2-text", f"{kind}:v2:{body}", "unsupported_version"
     for name, end in {"padding": "=", "newline": "\n", "space": " ", "nul": "\0", "foreign": "+", "beyond-ascii": "é"}.items():
         yield name, sealed + end, "malformed"
     yield "space-first", " " + sealed, "plaintext_refused"
-    yield "no-body", "sealpoint:v1:", "malformed"
+    yield "no-body", f"{kind}:v1:", "malformed"
     yield "cut-text", sealed[: len(sealed) - (len(body) - 1) % 4], "malformed"
     if len(body) % 4:
         alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
         yield "trailing-bits", sealed[:-1] + alphabet[alphabet.index(sealed[-1]) ^ 1], "malformed"
+
+
+def changed_key(sealed: str) -> Iterator[tuple[str, str, str]]:
+    """SPEC section 6.3."""
+    yield from changed_text(sealed)
+    prefix, body = sealed[:17], sealed[17:]
+    data = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    changes = {
+        "kind": (put(data, 1, 0x53), "malformed"),
+        "version-2": (put(data, 2, 2), "unsupported_version"),
+        "suite-2": (put(data, 3, 2), "unsupported_suite"),
+        "purpose-data": (put(data, 4, 1), "malformed"),
+        "version-0": (data[:21] + bytes(4) + data[25:], "malformed"),
+        "cut": (data[:-1], "malformed"),
+        "longer": (data + b"a", "malformed"),
+        "no-tenant": (put(put(data[:91], 89, 0), 90, 0), "malformed"),
+        "tenant-ill-formed": (put(data, len(data) - 1, 0xFF), "malformed"),
+        **{f"first-{length}": (data[:length], "malformed") for length in (1, 2, 3, 4, 5, 21, 25, 57, 89, 90)},
+        **{
+            name: (flipped(data, at), FAILED)
+            for name, at in {"dek-id": 5, "dek-version": 24, "dek": 25, "key-check": 57, "tenant": 91}.items()
+        },
+    }
+    for name, (other, code) in changes.items():
+        yield name, prefix + base64.urlsafe_b64encode(other).rstrip(b"=").decode(), code
 
 
 def moved(case: Json) -> Iterator[tuple[str, Json, str]]:
@@ -272,6 +300,8 @@ def refusals(case: Json, sealed: str) -> Iterator[Refusal]:
     elif case["id"] in CHANGED_TEXTS:
         yield from ((name, {"sealed": other}, code) for name, other, code in changed_text(sealed))
         yield from moved(case)
+    elif case["id"] == "key/client":
+        yield from ((name, {"sealed": other}, code) for name, other, code in changed_key(sealed))
     elif case["id"] == "wrap/data":
         data = base64.b64decode(sealed)
         yield from ((name, {"sealed": b64(other)}, code) for name, other, code in changed_bytes(data, 0x57))
@@ -301,6 +331,9 @@ def expected(case: Json) -> Json:
             return {"content_type": case["content_type"], "len": length, "sha256": case["payload"]["sha256"]}
         case "wrap":
             return {"hex": case["secret"]}
+        case "key":
+            held = {name: KEYS[case["key"]][name] for name in ("dek_id", "tenant", "version", "key_check")}
+            return {**held, "sha256": hashlib.sha256({"client": b"client", "unicode": b"tenant"}[case["key"]]).hexdigest()}
         case "canary":
             return {"hex": derive.canary(case["kek_uri"]).hex()}
         case "manifest":

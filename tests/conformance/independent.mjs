@@ -7,8 +7,8 @@ import { createCipheriv, createDecipheriv, createHash, createHmac, timingSafeEqu
 const CHUNK = 16_384, TAG = 16, HEADER = 21, SALT = 24, BODY = 77, SUITE = 1;
 const PURPOSES = { data: 1, index: 2, client: 3, audit: 4 };
 export const PLAIN = 0, PADDED = 1;
-const PREFIXES = { data: "sealpoint:", "wrapped-key": "sealpoint-wrap:" };
-const KINDS = { data: 0x53, "wrapped-key": 0x57 };
+const PREFIXES = { data: "sealpoint:", "wrapped-key": "sealpoint-wrap:", key: "sealpoint-key:" };
+const KINDS = { data: 0x53, "wrapped-key": 0x57, key: 0x4b };
 
 export class Refused extends Error {
   constructor(code, why = "") {
@@ -207,4 +207,26 @@ export function fromText(text, kind) {
   const bytes = Buffer.from(text.slice(PREFIXES[kind].length + 3), "base64url");
   need(toText(bytes, kind) === text && bytes[0] === 0xc1, "malformed", "base64url");
   return bytes;
+}
+
+// Section 6.3
+
+export function exportKey({ dek, dekId, purpose, tenant, version }) {
+  need(purpose === "client", "invalid_argument", "no other DEK is exported");
+  const name = Buffer.from(tenant), check = keyCheck(dek, purpose, dekId, version, tenant);
+  return toText(Buffer.concat([header("key", PURPOSES.client, dekId), uint(4, version), dek, check, uint(2, name.length), name]), "key");
+}
+
+export function importKey(text) {
+  const bytes = fromText(text, "key");
+  [[KINDS.key, "malformed"], [1, "unsupported_version"], [SUITE, "unsupported_suite"], [PURPOSES.client, "malformed"]].forEach(([known, code], index) => {
+    need(bytes.length > index + 1, "malformed", "it ends");
+    need(bytes[index + 1] === known, code);
+  });
+  need(bytes.length > 91 && bytes.length === 91 + bytes.readUInt16BE(89) && bytes.length <= 91 + 1024, "malformed", "length");
+  const [dekId, version, dek, check, name] = [bytes.subarray(5, 21), bytes.readUInt32BE(21), bytes.subarray(25, 57), bytes.subarray(57, 89), bytes.subarray(91)];
+  const tenant = name.toString();
+  need(version > 0 && Buffer.from(tenant).equals(name), "malformed", "version or tenant");
+  need(timingSafeEqual(keyCheck(dek, "client", dekId, version, tenant), check), "authentication_failed");
+  return { dek, dekId, purpose: "client", tenant, version, keyCheck: check };
 }

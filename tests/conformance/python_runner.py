@@ -74,6 +74,12 @@ def data_key(form: Json, tenant: str, version: int = 1) -> DataKey:
     return DataKey.from_secret(SecretKey.from_bytes(dek), key_check=found, **record)
 
 
+def exported(form: Json, purpose: str) -> str:
+    """A DEK as text."""
+    record = {"dek_id": bytes.fromhex(form["dek_id"]), "tenant": form["tenant"], "version": form["version"], "suite": 1}
+    return native.export_key(SecretKey.from_bytes(bytes.fromhex(form["dek"])), dek_purpose=PURPOSES[purpose], **record)
+
+
 def wrap_context(form: Json) -> Context:
     """Of a wrapped DEK or a canary."""
     if "kek_uri" in form:
@@ -139,6 +145,8 @@ def seal(cases: Json, case: Json) -> str:
             made = kek.wrap(SecretKey.from_bytes(bytes.fromhex(case["secret"])), wrap_context(case))
         case "canary":
             made = kek.wrap(native.canary_secret(case["kek_uri"]), wrap_context(case))
+        case "key":
+            made = exported(cases["keys"][case["key"]], cases["keys"][case["key"]]["purpose"])
         case "manifest":
             made = native.manifest_payload(
                 fields(case["checkpoint"], case["metadata"]),
@@ -156,7 +164,7 @@ def seal(cases: Json, case: Json) -> str:
 
 def open_(cases: Json, job: Json) -> Json:
     """What opening gives, or the code."""
-    sealed = job["sealed"] if job.get("form") == "text" else base64.b64decode(job["sealed"])
+    sealed = job["sealed"] if job["op"] == "key" or job.get("form") == "text" else base64.b64decode(job["sealed"])
     try:
         match job["op"]:
             case "envelope":
@@ -167,6 +175,11 @@ def open_(cases: Json, job: Json) -> Json:
             case "wrap" | "canary":
                 kek = native.LocalKek.parse(bytes.fromhex(cases["kek"]))
                 return {"hex": kek.unwrap(sealed, wrap_context(job)).expose().hex()}
+            case "key":
+                key = DataKey.from_exported(job["sealed"])
+                payload = key.open(base64.b64decode(job["envelope"]), context(job["context"]))
+                held = {"dek_id": key.dek_id.hex(), "tenant": key.tenant, "version": key.version, "key_check": key.key_check.hex()}
+                return {**held, "sha256": hashlib.sha256(payload).hexdigest()}
             case "manifest":
                 given = {"parent": job["parent"], "channels": channels(job["channels"])}
                 metadata, parent = native.manifest_open(sealed, fields(job["checkpoint"], job["metadata"]), **given)
@@ -323,6 +336,21 @@ class Vectors:
         opened = kek.unwrap(bytes.fromhex(vector["wrapped"]), wrap_context(wrapped)).expose()
         key = data_key({**record, "dek": opened.hex()}, record["tenant"], record["version"])
         check("dek", (opened.hex(), key.version), (vector["dek"], record["version"]))
+
+    def run_exported_key(self, vector: Json) -> None:
+        """exported-key.json."""
+        match vector["op"]:
+            case "export":
+                exported(vector, vector["dek_purpose"])
+            case "export-import":
+                check("text", exported(vector, vector["dek_purpose"]), vector["text"])
+                key = DataKey.from_exported(vector["text"])
+                got = (key.dek_id.hex(), key.tenant, key.version, PURPOSES[vector["dek_purpose"]])
+                check("key", got, (vector["dek_id"], vector["tenant"], vector["version"], key.dek_purpose))
+            case "import":
+                DataKey.from_exported(vector["text"])
+            case op:
+                raise ValueError(f"no such op: {op}")
 
     def run_cbor(self, vector: Json) -> None:
         """cbor.json, by way of a manifest: the digest of what was encoded, and records that hold what must not be decoded."""

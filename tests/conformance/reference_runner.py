@@ -13,7 +13,7 @@ sys.path.insert(0, str(TESTS / "reference"))
 
 from stdio import serve
 
-from sealpoint_ref import context, derive, envelope, manifest, padding, text, wrap
+from sealpoint_ref import context, derive, envelope, exported, manifest, padding, text, wrap
 from sealpoint_ref.errors import SealpointError
 from vector_cases import jsonform as jf
 from vector_cases.check import Checker, Mismatch
@@ -55,6 +55,11 @@ def seal(cases: Json, case: Json) -> str:
             made = wrap.wrap(kek, wrapped_in(case), bytes.fromhex(case["secret"]), salt)
         case "canary":
             made = wrap.wrap(kek, wrapped_in(case), derive.canary(case["kek_uri"]), salt)
+        case "key":
+            form = cases["keys"][case["key"]]
+            return exported.export(
+                bytes.fromhex(form["dek"]), form["purpose"], bytes.fromhex(form["dek_id"]), form["version"], form["tenant"]
+            )
         case "manifest":
             read = [jf.read_tree(case[name]) for name in ("checkpoint", "metadata")]
             commitments = {name: c16 or bytes(manifest.COMMITMENT_LEN) for name, c16 in channels(case).items()}
@@ -68,6 +73,8 @@ def seal(cases: Json, case: Json) -> str:
 def open_(cases: Json, job: Json) -> Json:
     """What opening gives, or the code."""
     try:
+        if job["op"] == "key":
+            return import_key(job)
         sealed = text.decode(envelope.KIND_DATA, job["sealed"]) if job.get("form") == "text" else base64.b64decode(job["sealed"])
         match job["op"]:
             case "envelope":
@@ -84,6 +91,16 @@ def open_(cases: Json, job: Json) -> Json:
                 raise ValueError(f"no such op: {op}")
     except SealpointError as error:
         return {"code": error.code}
+
+
+def import_key(job: Json) -> Json:
+    """What it says of itself, and what it opens."""
+    found = exported.import_(job["sealed"])
+    opens = envelope.DataKey(found.dek, found.dek_id, exported.PURPOSE)
+    _, payload = envelope.open_(opens, context.canonical(jf.read_pairs(job["context"])), base64.b64decode(job["envelope"]))
+    check = derive.key_check(found.dek, exported.PURPOSE, found.dek_id, found.version, found.tenant)
+    held = {"dek_id": found.dek_id.hex(), "tenant": found.tenant, "version": found.version, "key_check": check.hex()}
+    return {**held, "sha256": hashlib.sha256(payload).hexdigest()}
 
 
 def vectors(_built: Json) -> Json:

@@ -38,8 +38,8 @@ STRICT = os.environ.get("SEALPOINT_STRICT") == "1"
 TIMEOUT = 180.0
 SHOWN = 12
 
-ALL = ("envelope", "wrap", "canary", "manifest")
-WITHOUT_MANIFEST = ("envelope", "wrap", "canary")
+ALL = ("envelope", "wrap", "canary", "key", "manifest")
+WITHOUT_MANIFEST = ("envelope", "wrap", "canary", "key")
 DATA = ("envelope",)
 
 FEATURES = "hazmat,json,native"
@@ -116,6 +116,7 @@ class Runner:
     refused: int = 0
     sealers: int = 0
     failures: list[str] = field(default_factory=list)
+    ended: bool = False
 
     @property
     def slug(self) -> str:
@@ -194,8 +195,10 @@ class Suite:
         def run(group: list[Any]) -> None:
             for one in group:
                 try:
-                    what(one)
+                    if not one.ended:
+                        what(one)
                 except Trouble as trouble:
+                    one.ended = True
                     one.fail(str(trouble))
 
         with ThreadPoolExecutor(2) as pool:
@@ -270,20 +273,19 @@ class Suite:
 
     def seal(self, runner: Runner) -> None:
         """Every case that a runner can seal."""
-        self.sealed[runner.name] = {}
         self.sealed[runner.name] = self.ask(runner, "seal", {"cases": "cases"}, f"sealed-{runner.slug}", ops=runner.ops)
 
     def check_sealed(self) -> None:
-        """All cases, manifests alike, and no salt twice in the world."""
+        """All cases, the same where nothing is random, and no salt twice in the world."""
         salts: dict[bytes, str] = {}
-        manifests: dict[str, str] = {}
+        alike: dict[str, str] = {}
         for runner in self.members:
-            sealed = self.sealed[runner.name]
-            if sealed.keys() != {case["id"] for case in self.cases["cases"] if case["op"] in runner.ops}:
+            sealed = self.sealed.setdefault(runner.name, {})
+            if not runner.ended and sealed.keys() != {case["id"] for case in self.cases["cases"] if case["op"] in runner.ops}:
                 runner.fail(f"sealed {len(sealed)} cases, which are not those it was asked for")
             for name, text in sealed.items():
-                if self.by_id[name]["op"] == "manifest":
-                    if manifests.setdefault(name, text) != text:
+                if self.by_id[name]["op"] in ("manifest", "key"):
+                    if alike.setdefault(name, text) != text:
                         runner.fail(f"{name}: other bytes than others make")
                     continue
                 salt = unpacked(text)[21:45]
@@ -298,10 +300,13 @@ class Suite:
             jobs, expected = [], {}
             for name, text in self.sealed[runner.name].items():
                 case = self.by_id[name]
-                jobs.append({"id": name, "case": name, "op": case["op"], "sealed": text})
+                job = {"case": name, "op": case["op"], "sealed": text}
+                if "opens" in case:
+                    job["envelope"] = self.sealed[runner.name][case["opens"]]
+                jobs.append({"id": name, **job})
                 expected[name] = made.expected(case)
                 for what, changes, code in made.refusals(case, text):
-                    jobs.append({"id": f"{name} {what}", "case": name, "op": case["op"], "sealed": text, **changes})
+                    jobs.append({"id": f"{name} {what}", **job, **changes})
                     expected[f"{name} {what}"] = {"code": code}
             self.expected[runner.name] = expected
             self.write(f"jobs-{runner.slug}", jobs)

@@ -20,7 +20,10 @@ use common::{Backend, array_at, hex, hex_at, pairs, payload, purpose, secret, sh
 use data_encoding::BASE64;
 use sealpoint_core::envelope::{Envelope, Kind, sealed_len};
 use sealpoint_core::manifest::Channel;
-use sealpoint_core::{Context, Dek, DekRecord, Error, Kek, Padding, Result, backend, canary_context, canary_secret, manifest, text, wrap_context};
+use sealpoint_core::{
+    Context, Dek, DekRecord, Error, Kek, Padding, Result, backend, canary_context, canary_secret, export_key, import_key, manifest, text,
+    wrap_context,
+};
 use serde_json::{Value as Json, json};
 
 fn main() {
@@ -99,7 +102,7 @@ fn seal<A: Backend>(cases: &Json, case: &Json) -> Result<String> {
         "envelope" => {
             let (data, content_type) = (payload(&case["payload"]), str_at(case, "content_type"));
             let padding = if case["pad"] == true { Padding::Bucket } else { Padding::None };
-            let mut out = vec![0; sealed_len(data.len(), content_type, padding)?];
+            let mut out = vec![0; sealed_len(data.len(), content_type.len(), padding)?];
             key(cases, case).seal_with::<A>(&data, content_type, padding, &context(case), &mut out)?;
             if case["form"] == "text" {
                 return Ok(text::encode(&out, Kind::Data));
@@ -109,6 +112,10 @@ fn seal<A: Backend>(cases: &Json, case: &Json) -> Result<String> {
         // The core wraps with its default backend; the bytes are opened with each.
         "wrap" => kek(cases).wrap(&secret(&hex_at(case, "secret")), &wrapped_in(case))?,
         "canary" => kek(cases).wrap(&canary_secret(str_at(case, "kek_uri")), &wrapped_in(case))?,
+        "key" => {
+            let dek = secret(&hex_at(&cases["keys"][str_at(case, "key")], "dek"));
+            return Ok(export_key(&dek, key(cases, case).record())?.as_str().to_owned());
+        }
         "manifest" => {
             let fields = tree::fields(&case["checkpoint"], &case["metadata"]).unwrap();
             let channels = channels(case);
@@ -120,13 +127,24 @@ fn seal<A: Backend>(cases: &Json, case: &Json) -> Result<String> {
 }
 
 fn open<A: Backend>(cases: &Json, case: &Json, job: &Json) -> Json {
-    let mut spec = case.clone();
-    spec.as_object_mut().unwrap().extend(job.as_object().unwrap().clone());
-    try_open::<A>(cases, &spec).unwrap_or_else(|error| json!({"code": error.code().as_str()}))
+    try_open::<A>(cases, &merged(case.clone(), job)).unwrap_or_else(|error| json!({"code": error.code().as_str()}))
+}
+
+/// An object with the members of another, which come first.
+fn merged(mut object: Json, other: &Json) -> Json {
+    object.as_object_mut().unwrap().extend(other.as_object().unwrap().clone());
+    object
 }
 
 fn try_open<A: Backend>(cases: &Json, job: &Json) -> Result<Json> {
     let given = str_at(job, "sealed");
+    if job["op"] == "key" {
+        let key = import_key(given)?;
+        let record = key.record();
+        let payload = key.open(&BASE64.decode(str_at(job, "envelope").as_bytes()).unwrap(), &context(job))?.payload;
+        let held = json!({"dek_id": hex(&record.dek_id), "tenant": &*record.tenant, "version": record.version, "key_check": hex(key.key_check())});
+        return Ok(merged(held, &json!({"sha256": sha256(&payload)})));
+    }
     let sealed = if job["form"] == "text" { text::decode(given, Kind::Data)? } else { BASE64.decode(given.as_bytes()).unwrap() };
     match str_at(job, "op") {
         "envelope" => {

@@ -49,6 +49,12 @@ export class Runner {
     return this.api.DataKey.fromSecret(this.api.SecretKey.fromBytes(fromHex(form.dek)), record);
   }
 
+  /** A DEK as text. */
+  exported(form, purpose) {
+    const record = { dekId: fromHex(form.dek_id), tenant: form.tenant, dekPurpose: PURPOSES[purpose], suite: 1, version: form.version };
+    return this.api.exportKey(this.api.SecretKey.fromBytes(fromHex(form.dek)), record);
+  }
+
   wrapContext(form) {
     if (form.kek_uri !== undefined) return this.api.canaryContext(form.kek_uri);
     return this.api.wrapContext({ tenant: form.tenant, dekId: fromHex(form.dek_id), dekPurpose: PURPOSES[form.dek_purpose], suite: 1 });
@@ -82,6 +88,8 @@ export class Runner {
         return base64(kek.wrap(this.api.SecretKey.fromBytes(fromHex(test.secret)), this.wrapContext(test)));
       case "canary":
         return base64(kek.wrap(this.api.canarySecret(test.kek_uri), this.wrapContext(test)));
+      case "key":
+        return this.exported(cases.keys[test.key], cases.keys[test.key].purpose);
       case "manifest": {
         const rest = { parent: test.parent, exact: test.exact, channels: channels(test.channels), metadata: fromHex(test.rest) };
         return base64(this.api.manifestPayload(fields(test.checkpoint, test.metadata), rest));
@@ -93,7 +101,7 @@ export class Runner {
 
   async open(cases, job) {
     try {
-      const sealed = job.form === "text" ? job.sealed : bytes(job.sealed);
+      const sealed = job.op === "key" || job.form === "text" ? job.sealed : bytes(job.sealed);
       switch (job.op) {
         case "envelope": {
           const opened = await this.openSealed(this.caseKey(cases, job), sealed, this.context(job.context));
@@ -102,6 +110,11 @@ export class Runner {
         case "wrap":
         case "canary":
           return { hex: toHex(this.api.LocalKek.parse(fromHex(cases.kek)).unwrap(sealed, this.wrapContext(job)).expose()) };
+        case "key": {
+          const key = this.api.DataKey.import(sealed);
+          const held = { dek_id: toHex(key.dekId), tenant: key.tenant, version: key.version, key_check: toHex(key.keyCheck) };
+          return { ...held, sha256: await sha256(key.open(bytes(job.envelope), this.context(job.context))) };
+        }
         case "manifest": {
           const given = { parent: job.parent, channels: channels(job.channels) };
           const opened = this.api.manifestOpen(sealed, fields(job.checkpoint, job.metadata), given);

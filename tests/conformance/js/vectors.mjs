@@ -216,6 +216,19 @@ const RUN = {
       check("dek", [toHex(opened), key.version], [dek, record.version]);
     },
   },
+  "exported-key": {
+    export(vector) {
+      this.runner.exported(vector, vector.dek_purpose);
+    },
+    "export-import"(vector) {
+      check("text", this.runner.exported(vector, vector.dek_purpose), vector.text);
+      const key = this.api.DataKey.import(vector.text);
+      check("key", [toHex(key.dekId), key.tenant, key.version, key.dekPurpose], [vector.dek_id, vector.tenant, vector.version, 3]);
+    },
+    import({ text }) {
+      this.api.DataKey.import(text);
+    },
+  },
   cbor: {
     /** By way of a manifest: the digest of what was encoded. */
     encode(vector) {
