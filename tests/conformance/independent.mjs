@@ -4,9 +4,15 @@
  */
 import { createCipheriv, createDecipheriv, createHash, createHmac, timingSafeEqual } from "node:crypto";
 
-const CHUNK = 16_384, TAG = 16, HEADER = 21, SALT = 24, BODY = 77, SUITE = 1;
+const CHUNK = 16_384,
+  TAG = 16,
+  HEADER = 21,
+  SALT = 24,
+  BODY = 77,
+  SUITE = 1;
 const PURPOSES = { data: 1, index: 2, client: 3, audit: 4 };
-export const PLAIN = 0, PADDED = 1;
+export const PLAIN = 0,
+  PADDED = 1;
 const PREFIXES = { data: "sealpoint:", "wrapped-key": "sealpoint-wrap:", key: "sealpoint-key:" };
 const KINDS = { data: 0x53, "wrapped-key": 0x57, key: 0x4b };
 
@@ -70,22 +76,33 @@ function number(value) {
 }
 
 function encoded(key, value) {
-  const text = typeof value === "string", list = Array.isArray(value);
+  const text = typeof value === "string",
+    list = Array.isArray(value);
   need(text || !["tenant", "purpose"].includes(key), "invalid_context", "no string");
   need(!(list && key === "version"), "invalid_context", "a list as version");
-  need((list ? value : [value]).every((item) => typeof item !== "string" || item.isWellFormed()), "invalid_context", "a lone surrogate");
+  need(
+    (list ? value : [value]).every((item) => typeof item !== "string" || item.isWellFormed()),
+    "invalid_context",
+    "a lone surrogate",
+  );
   if (list) return netstrings(value);
   return text ? Buffer.from((key === "version" ? "s:" : "") + value) : number(value);
 }
 
 export function canonical(pairs) {
-  need(pairs.every(([key]) => /^[a-z0-9_.-]{1,64}$/.test(key)), "invalid_context", "a key");
+  need(
+    pairs.every(([key]) => /^[a-z0-9_.-]{1,64}$/.test(key)),
+    "invalid_context",
+    "a key",
+  );
   const sorted = pairs.map(([key, value]) => [key, encoded(key, value)]).sort(([a], [b]) => (a < b ? -1 : 1));
-  const keys = sorted.map(([key]) => key), values = new Map(sorted);
+  const keys = sorted.map(([key]) => key),
+    values = new Map(sorted);
   need(values.size === keys.length && keys.length <= 32, "invalid_context", "a key twice, or too many");
   const size = sorted.reduce((sum, [key, value]) => sum + 4 + key.length + value.length, 2);
   need(size <= 65_536 && sorted.every(([, value]) => value.length < 65_536), "invalid_context", "too long");
-  const tenant = values.get("tenant"), purpose = values.get("purpose");
+  const tenant = values.get("tenant"),
+    purpose = values.get("purpose");
   need(tenant?.length, "tenant_required");
   need(tenant.length <= 1024 && purpose?.length, "invalid_context", "tenant or purpose");
   return Buffer.concat([uint(2, sorted.length), ...sorted.flatMap(([key, value]) => [uint(2, key.length), Buffer.from(key), uint(2, value.length), value])]);
@@ -135,7 +152,8 @@ function openBody(inputKey, sealed, context) {
 }
 
 export function bucket(n) {
-  const e = 31 - Math.clz32(n), s = 32 - Math.clz32(e);
+  const e = 31 - Math.clz32(n),
+    s = 32 - Math.clz32(e);
   const unit = n <= 256 ? 32 : 2 ** (e - s);
   return Math.ceil(n / unit) * unit;
 }
@@ -156,7 +174,11 @@ function parseInner(inner, encoding) {
   }
   need(inner.length > inner[0], "malformed", "content type");
   const contentType = inner.subarray(1, 1 + inner[0]);
-  need(contentType.every((byte) => byte >= 0x20 && byte <= 0x7e), "malformed", "content type");
+  need(
+    contentType.every((byte) => byte >= 0x20 && byte <= 0x7e),
+    "malformed",
+    "content type",
+  );
   return { contentType: contentType.toString("latin1"), payload: inner.subarray(1 + inner[0]) };
 }
 
@@ -166,7 +188,12 @@ function checkHeader(sealed, kind, encodings) {
   const text = sealed.subarray(0, 10).toString("latin1");
   need(text !== "sealpoint:" && text !== "sealpoint-", "malformed", "a text form as bytes");
   need(sealed[0] === 0xc1, "plaintext_refused");
-  const steps = [[[KINDS[kind]], "malformed"], [[1], "unsupported_version"], [[SUITE], "unsupported_suite"], [encodings, "unsupported_encoding"]];
+  const steps = [
+    [[KINDS[kind]], "malformed"],
+    [[1], "unsupported_version"],
+    [[SUITE], "unsupported_suite"],
+    [encodings, "unsupported_encoding"],
+  ];
   steps.forEach(([known, code], index) => {
     need(sealed.length > index + 1, "malformed", "the header ends");
     need(known.includes(sealed[index + 1]), code);
@@ -213,18 +240,30 @@ export function fromText(text, kind) {
 
 export function exportKey({ dek, dekId, purpose, tenant, version }) {
   need(purpose === "client", "invalid_argument", "no other DEK is exported");
-  const name = Buffer.from(tenant), check = keyCheck(dek, purpose, dekId, version, tenant);
+  const name = Buffer.from(tenant),
+    check = keyCheck(dek, purpose, dekId, version, tenant);
   return toText(Buffer.concat([header("key", PURPOSES.client, dekId), uint(4, version), dek, check, uint(2, name.length), name]), "key");
 }
 
 export function importKey(text) {
   const bytes = fromText(text, "key");
-  [[KINDS.key, "malformed"], [1, "unsupported_version"], [SUITE, "unsupported_suite"], [PURPOSES.client, "malformed"]].forEach(([known, code], index) => {
+  [
+    [KINDS.key, "malformed"],
+    [1, "unsupported_version"],
+    [SUITE, "unsupported_suite"],
+    [PURPOSES.client, "malformed"],
+  ].forEach(([known, code], index) => {
     need(bytes.length > index + 1, "malformed", "it ends");
     need(bytes[index + 1] === known, code);
   });
   need(bytes.length > 91 && bytes.length === 91 + bytes.readUInt16BE(89) && bytes.length <= 91 + 1024, "malformed", "length");
-  const [dekId, version, dek, check, name] = [bytes.subarray(5, 21), bytes.readUInt32BE(21), bytes.subarray(25, 57), bytes.subarray(57, 89), bytes.subarray(91)];
+  const [dekId, version, dek, check, name] = [
+    bytes.subarray(5, 21),
+    bytes.readUInt32BE(21),
+    bytes.subarray(25, 57),
+    bytes.subarray(57, 89),
+    bytes.subarray(91),
+  ];
   const tenant = name.toString();
   need(version > 0 && Buffer.from(tenant).equals(name), "malformed", "version or tenant");
   need(timingSafeEqual(keyCheck(dek, "client", dekId, version, tenant), check), "authentication_failed");

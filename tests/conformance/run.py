@@ -130,6 +130,10 @@ class Runner:
 
 def runners(quick: bool) -> tuple[list[Runner], list[str]]:
     """Who takes part here, and what is missing."""
+    if not (ROOT / "bindings-node" / "dist" / "node.mjs").exists():
+        raise SystemExit(
+            "conformance: bindings-node/dist is not there: build the npm package first (npm ci && npm run build in bindings-node)"
+        )
     node, python = ("node", str(HERE / "js" / "node.mjs")), (sys.executable, str(HERE / "python_runner.py"))
     found = [
         *(Runner(f"Rust, {name}", (*CARGO, *RUST, backend), vectors=False) for backend, name in BACKENDS.items()),

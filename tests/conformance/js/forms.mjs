@@ -18,8 +18,8 @@ export function payload(form) {
 export const binary64 = (bits) => new DataView(fromHex(bits).buffer).getFloat64(0);
 
 /**
- * A context's value: a string, a bigint, a number or a list; undefined where no string holds it. What is UTF-8 but for surrogates, which three bytes would
- * stand for, is a string with lone ones.
+ * A context's value: a string, a bigint, a number or a list; undefined where no string holds it. What is UTF-8 but for a surrogate, for which three bytes
+ * would stand, is a string with a lone one.
  */
 export function value(form) {
   const [[name, item]] = Object.entries(form);
@@ -34,10 +34,10 @@ export function value(form) {
     case "repeat":
       return item.text.repeat(item.count);
     case "utf8_hex": {
-      const units = item.match(/^(ed[ab][0-9a-f][89ab][0-9a-f])+$/) && item.match(/.{6}/g).map((unit) => parseInt(unit, 16));
-      // A pair of them would be one character, well-formed in UTF-16.
-      if (!units || units.length !== 1) return undefined;
-      return String.fromCharCode(...units.map((unit) => 0xd000 | ((unit >> 2) & 0xfc0) | (unit & 0x3f)));
+      // One of them: a pair would be one character, well-formed in UTF-16.
+      if (!/^ed[ab][0-9a-f][89ab][0-9a-f]$/.test(item)) return undefined;
+      const [, high, low] = fromHex(item);
+      return String.fromCharCode(0xd000 | ((high & 0x3f) << 6) | (low & 0x3f));
     }
     default:
       throw new Error(`no such value form: ${name}`);

@@ -27,10 +27,16 @@ export class Runner {
       case "vectors":
         return new Vectors(this, await source(), built).run();
       case "seal":
-        return collect(cases.cases.filter(({ op }) => order.ops.includes(op)), (test) => this.seal(cases, test));
+        return collect(
+          cases.cases.filter(({ op }) => order.ops.includes(op)),
+          (test) => this.seal(cases, test),
+        );
       case "open": {
         const tests = new Map(cases.cases.map((test) => [test.id, test]));
-        return collect(jobs.filter(({ op }) => order.ops.includes(op)), (job) => this.open(cases, { ...tests.get(job.case), ...job }));
+        return collect(
+          jobs.filter(({ op }) => order.ops.includes(op)),
+          (job) => this.open(cases, { ...tests.get(job.case), ...job }),
+        );
       }
       default:
         throw new Error(`no such order: ${order.do}`);
@@ -167,7 +173,8 @@ function text(form) {
 export function tree(form) {
   if (form === null || typeof form !== "object") return form;
   // JSON of the core carries integers of 64 bits; the SPEC's smallest have 65, and are refused.
-  if (typeof form.int === "string" && BigInt(form.int) >= -(2n ** 64n) && BigInt(form.int) < -(2n ** 63n)) throw new Unreachable("integers below -2^63 are refused in JavaScript");
+  if (typeof form.int === "string" && BigInt(form.int) >= -(2n ** 64n) && BigInt(form.int) < -(2n ** 63n))
+    throw new Unreachable("integers below -2^63 are refused in JavaScript");
   if (Array.isArray(form)) return form.map(tree);
   const [[name, item] = [], ...more] = Object.entries(form);
   if (more.length === 0 && name !== undefined) {

@@ -1,7 +1,7 @@
 /** Every vector of tests/vectors through the npm package's public functions. An unknown file, `op` or verdict fails. */
 import { base64, bytes, fromHex, payload, sha256, toHex } from "./forms.mjs";
-import { channels, fields, tree, Unreachable } from "./runner.mjs";
 import { openItem, sealItem } from "./items.mjs";
+import { channels, fields, tree, Unreachable } from "./runner.mjs";
 
 const NO_HAZMAT = "not reachable without hazmat";
 const NO_ASYNC = "has no asynchronous form";
@@ -18,7 +18,9 @@ export function check(what, got, want) {
 export function sorted(value) {
   if (value === null || typeof value !== "object") return value;
   if (Array.isArray(value)) return value.map(sorted);
-  return Object.keys(value).sort().map((key) => [key, sorted(value[key])]);
+  return Object.keys(value)
+    .sort()
+    .map((key) => [key, sorted(value[key])]);
 }
 
 const framed = (recordHex) => (recordHex.length / 2).toString(16).padStart(8, "0") + recordHex;
@@ -32,7 +34,11 @@ export class Vectors {
     this.files = files;
     this.frozen = frozen;
     this.built = built;
-    this.byId = new Map(Object.values(files).flat().map((vector) => [vector.id, vector]));
+    this.byId = new Map(
+      Object.values(files)
+        .flat()
+        .map((vector) => [vector.id, vector]),
+    );
     this.fresh = [];
   }
 
@@ -52,7 +58,7 @@ export class Vectors {
           await op.call(this, vector);
           outcomes[vector.id] = "ok";
         } catch (error) {
-          if (error instanceof Unreachable) (unreachable[error.message] ??= []).push(vector.id);
+          if (error instanceof Unreachable) unreachable[error.message] = [...(unreachable[error.message] ?? []), vector.id];
           else if (error instanceof Difference) failures.push(`${vector.id}: ${error.message}`);
           else if (this.api.isSealpointError(error)) outcomes[vector.id] = error.code;
           else throw new Error(`${vector.id}: ${error}`, { cause: error });
@@ -129,7 +135,12 @@ const RUN = {
     },
     parse(vector) {
       const pairs = Object.entries(this.api.Context.fromCanonical(fromHex(vector.canonical_hex)).pairs());
-      if (vector.expect === "ok") check("pairs", sorted(Object.fromEntries(pairs.map(([key, text]) => [key, toHex(new TextEncoder().encode(text))]))), sorted(Object.fromEntries(vector.pairs_hex)));
+      if (vector.expect === "ok")
+        check(
+          "pairs",
+          sorted(Object.fromEntries(pairs.map(([key, text]) => [key, toHex(new TextEncoder().encode(text))]))),
+          sorted(Object.fromEntries(vector.pairs_hex)),
+        );
     },
   },
   derive: {
