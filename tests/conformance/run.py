@@ -48,10 +48,8 @@ INDEPENDENT = ("node", str(HERE / "independent_runner.mjs"))
 CARGO = ["cargo", "--quiet"]
 RUST = ["run", "--profile", "test", "--package", "sealpoint-core", "--features", FEATURES, "--example", "conformance", "--"]
 RUST_VECTORS = ["test", "--package", "sealpoint-core", "--features", FEATURES, "--test", "vectors", "--", "--nocapture"]
-BROWSERS = {
-    "Chromium": ("chromium", ("chromium", "google-chrome"), "chromium"),
-    "Firefox": ("firefox", ("firefox-esr", "firefox"), "firefox-esr"),
-}
+BROWSERS = {"Chromium": ("chromium", "google-chrome"), "Firefox": ("firefox-esr", "firefox")}
+"""Executables; the first is also the name of Debian's package."""
 
 
 class Trouble(Exception):
