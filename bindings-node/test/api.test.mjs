@@ -203,7 +203,7 @@ for (const { name, sealpoint } of backends) {
     const bound = { tenant: "acme", purpose: "x" };
 
     test("seals under the active key, opens under the named one, and says when it has none", () => {
-      const cache = new DekCache({ ttl: 3600, pointerTtl: 60, capacity: 10 });
+      const cache = new DekCache({ ttl: 36_000, pointerTtl: 3600, capacity: 10 });
       const { key } = DataKey.generate({ tenant: "acme" });
       assert.equal(cache.seal(sample(3), bound), undefined);
       assert.equal(cache.sealText("a", bound), undefined);
@@ -225,16 +225,16 @@ for (const { name, sealpoint } of backends) {
     });
 
     test("forgets after its TTLs, a tenant, and all", () => {
-      const cache = new DekCache({ ttl: 100, pointerTtl: 10, capacity: 10 });
+      const cache = new DekCache({ ttl: 36_000, pointerTtl: 3600, capacity: 10 });
       const [a, b] = ["acme", "globex"].map((tenant) => DataKey.generate({ tenant }).key);
       cache.insert(a, { active: true });
       cache.insert(b, { active: true });
-      cache._advance(11);
+      cache._advance(3601);
       assert.equal(cache.seal(sample(1), bound), undefined);
       assert.ok(cache.contains(a.dekId));
       assert.equal(cache.evictTenant("acme"), 1);
       assert.ok(!cache.contains(a.dekId));
-      cache._advance(90);
+      cache._advance(32_400);
       assert.ok(!cache.contains(b.dekId));
       cache.insert(b);
       cache.clear();
@@ -242,7 +242,7 @@ for (const { name, sealpoint } of backends) {
     });
 
     test("asynchronously too", async () => {
-      const cache = new DekCache({ ttl: 100, pointerTtl: 10, capacity: 10 });
+      const cache = new DekCache({ ttl: 36_000, pointerTtl: 3600, capacity: 10 });
       assert.equal(await cache.sealAsync(sample(1), bound), undefined);
       const { key } = DataKey.generate({ tenant: "acme" });
       for (const length of [10, 100_000, 5_000_000]) {

@@ -13,7 +13,7 @@ for (const { name, sealpoint } of backends) {
   const context = new Context(pairs);
   const { key, secret } = DataKey.generate({ tenant: "acme" });
   const sealed = key.seal(sample(100), context);
-  const cache = new DekCache({ ttl: 100, pointerTtl: 10, capacity: 10 });
+  const cache = new DekCache({ ttl: 36_000, pointerTtl: 36_000, capacity: 10 });
   cache.insert(key, { active: true });
 
   /** Every call that takes bytes, with the rest of its arguments good. */

@@ -64,9 +64,10 @@ export class DekCache {
     const { dekPurpose = 1, onProgress, signal, ...how } = options(given, [...SEAL_OPTIONS, ...WATCH_OPTIONS, ...PURPOSE]);
     const [sealed, watch] = [sealing(how, false), watching({ onProgress, signal } as WatchOptions)];
     return withContext(context, (bound) => {
+      const data = payloadBytes(payload);
       const dek = this.#live().active(bound, purpose(dekPurpose));
       if (dek === undefined) return undefined;
-      const done = sealBulk(dek, payload, bound, sealed, watch);
+      const done = sealBulk(dek, data, bound, sealed, watch);
       dek.free();
       return done;
     });

@@ -15,7 +15,7 @@ export async function main() {
   const sync = key.open(sealed, context);
   const same = opened.length === payload.length && opened.every((byte, i) => byte === payload[i] && byte === sync[i]);
 
-  const cache = new DekCache({ ttl: 60, pointerTtl: 60, capacity: 1 });
+  const cache = new DekCache({ ttl: 3600, pointerTtl: 3600, capacity: 1 });
   cache.insert(key, { active: true });
   const cached = cache.open(cache.seal(new Uint8Array(3), context), context).length;
 
