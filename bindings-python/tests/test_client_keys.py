@@ -96,6 +96,9 @@ def test_async_twins(url: str, kms: FakeKms) -> None:
         async with await Keyring.aconnect(url, kek=kms) as keyring:
             await keyring.asetup()
             await keyring.aload(TENANT, **CLIENT)
+            kms.fail("kms_unavailable")
+            await keyring.aseal(PLAINTEXT, CONTEXT, **CLIENT)
+            kms.fail(None)
             key = DataKey.from_exported(await keyring.aexport_data_key(TENANT, reason=REASON))
             assert key.open(await keyring.aseal(PLAINTEXT, CONTEXT, **CLIENT), CONTEXT) == PLAINTEXT
             keyring._cache.clear()
