@@ -277,10 +277,18 @@ step("the Content-Security-Policy is in force", async () => {
 });
 
 step("after the logout the page holds nothing, and the server gives no key", async () => {
+  await page.evaluate(() => {
+    globalThis.kept = document.querySelector("form.field");
+  });
   await watch("[data-id=log]", "[data-id=logout]");
   await page.click("[data-id=log] .start");
   await page.waitForSelector("#login:not([hidden])");
   assert.equal(await page.evaluate(() => document.activeElement.id), "login-title");
+  const said = await page.evaluate(() => {
+    globalThis.kept.dispatchEvent(new SubmitEvent("submit", { cancelable: true }));
+    return globalThis.kept.querySelector(".answer").textContent;
+  });
+  assert.match(said, /^invalid_argument: .*disposed/);
   const left = await everything();
   for (const [, value] of [...fieldsOf("acme"), ["", EDITED]]) assert.ok(!left.includes(value));
   assert.doesNotMatch(left, /sealpoint(-key)?:|DataKey|SHA-256/);

@@ -78,7 +78,9 @@ class Records:
         document, path = "case-104", "/note"
         other = next(name for name in CASES if name != tenant)
         with self._lock:
-            own, foreign, card = (self._fields[key] for key in ((tenant, document, path), (other, document, path), (tenant, document, "/card")))
+            own, foreign, card = (
+                self._fields[key] for key in ((tenant, document, path), (other, document, path), (tenant, document, "/card"))
+            )
         of_the_server = self._keyring.seal_text("Internal: never shown to users.", field(tenant, document, path))
         tried = {
             "the same field of another tenant": foreign,

@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             keyring.setup()
             records = Records(keyring, options.file_mib << 20)
             with _listening(options.port, keyring, records, pages) as site:
-                print(f"http://127.0.0.1:{site.server_port}/ until Ctrl-C{' (a KEK for this run only)' if options.demo else ''}", flush=True)
+                print(
+                    f"http://127.0.0.1:{site.server_port}/ until Ctrl-C{' (a KEK for this run only)' if options.demo else ''}", flush=True
+                )
                 site.serve_forever()
     except (CannotStart, SealpointError) as error:
         code = f" ({error.code})" if isinstance(error, SealpointError) else ""
@@ -61,7 +63,9 @@ def _pages(package: Path) -> dict:
         exports = json.loads((package / "package.json").read_bytes())["exports"]
         return pages_from(HERE / "page", package / exports["."]["browser"]["default"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise CannotStart(f"{package} is not the built npm package: build it there (npm ci && npm run build), or name one with --package") from None
+        raise CannotStart(
+            f"{package} is not the built npm package: build it there (npm ci && npm run build), or name one with --package"
+        ) from None
 
 
 def _listening(port: int, keyring: Keyring, records: Records, pages: dict) -> Site:

@@ -70,6 +70,7 @@ function showFields(place, session, fields) {
 function fieldForm(session, field) {
   const form = stamp("field-template");
   const [path, value, sealed, answer] = [".path", "textarea", ".sealed", ".answer"].map((name) => form.querySelector(name));
+  form.ariaLabel = `${field.document} ${field.path}`;
   path.textContent = field.path;
   sealed.textContent = field.sealed;
   try {
