@@ -8,7 +8,7 @@ use napi::Env;
 use napi::bindgen_prelude::Either;
 use napi_derive::napi;
 use sealpoint_core::envelope::{Envelope, Kind};
-use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Error, ErrorCode, Result, Timestamp};
+use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Result, Timestamp};
 
 use crate::bytes::{self, Opened, length};
 use crate::context::CoreContext;
@@ -35,16 +35,13 @@ impl CoreDekCache {
         Ok(self.deks.borrow_mut().active(context.get()?.tenant(), DekPurpose::from_number(dek_purpose)?, self.now()))
     }
 
-    fn find_named(&self, sealed: &[u8]) -> Result<Option<Arc<Dek>>> {
-        Ok(self.deks.borrow_mut().get(Envelope::parse(sealed, Kind::Data)?.key_id(), self.now()))
+    fn find_named(&self, sealed: &[u8], dek_purpose: u8) -> Result<Option<Arc<Dek>>> {
+        let (envelope, purpose) = (Envelope::parse(sealed, Kind::Data)?, DekPurpose::from_number(dek_purpose)?);
+        self.deks.borrow_mut().get_for(envelope.key_id(), purpose, self.now())
     }
 
     fn open(&self, sealed: &[u8], context: &CoreContext, dek_purpose: u8, out: &mut Bytes<'_>) -> Result<Option<(String, usize)>> {
-        let purpose = DekPurpose::from_number(dek_purpose)?;
-        let Some(dek) = self.find_named(sealed)? else { return Ok(None) };
-        if dek.record().purpose != purpose {
-            return Err(Error::new(ErrorCode::AuthenticationFailed, "the envelope was sealed under a key of another purpose"));
-        }
+        let Some(dek) = self.find_named(sealed, dek_purpose)? else { return Ok(None) };
         bytes::open_into(&dek, sealed, context.get()?, out).map(Some)
     }
 }
@@ -79,8 +76,8 @@ impl CoreDekCache {
     }
 
     #[napi]
-    pub fn named(&self, env: &Env, sealed: &[u8]) -> napi::Result<Either<CoreDek, ()>> {
-        done(env, self.find_named(sealed)).map(|dek| or_undefined(dek.map(Into::into)))
+    pub fn named(&self, env: &Env, sealed: &[u8], dek_purpose: u8) -> napi::Result<Either<CoreDek, ()>> {
+        done(env, self.find_named(sealed, dek_purpose)).map(|dek| or_undefined(dek.map(Into::into)))
     }
 
     #[napi]

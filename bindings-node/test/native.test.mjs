@@ -125,7 +125,7 @@ test("a freed handle is refused, everywhere, and what used it before stays whole
   assert.equal(begun.key().length, 32);
   const out = new Uint8Array(core.sealedLen(1, 0, false));
   assert.equal(cache.sealInto(bytes(9), "", false, mine, 1, out), true);
-  assert.deepEqual(open(out, cache.named(out), mine).payload, bytes(9));
+  assert.deepEqual(open(out, cache.named(out, 1), mine).payload, bytes(9));
   mine.free();
   refuses(() => cache.sealInto(bytes(9), "", false, mine, 1, out), "invalid_argument", /disposed of/);
   cache.free();
@@ -197,7 +197,7 @@ test("the cache: found, missing, of another purpose, expired", () => {
   assert.equal(cache.openInto(sealed, context, 1, out), 3);
   assert.deepEqual(cache.openTypedInto(sealed, context, 1, out), { contentType: "t", length: 3 });
   refuses(() => cache.openInto(sealed, context, 3, out), "authentication_failed");
-  refuses(() => cache.named(bytes(1)), "plaintext_refused");
+  refuses(() => cache.named(bytes(1), 1), "plaintext_refused");
   assert.equal(cache.size(), 1);
   cache.advance(60_000);
   assert.equal(cache.contains(record.dekId), false);

@@ -101,10 +101,9 @@ export class DekCache {
     const watch = watching(rest as WatchOptions);
     return withContext(context, (bound) => {
       const data = sealedBytes(sealed);
-      const dek = this.#live().named(data);
+      const dek = this.#live().named(data, purpose(dekPurpose));
       if (dek === undefined) return undefined;
       try {
-        if (dek.record().dekPurpose !== purpose(dekPurpose)) throw fail("authentication_failed", "the envelope was sealed under a key for another purpose");
         return openBulk(dek, data, bound, watch);
       } finally {
         dek.free();

@@ -91,8 +91,8 @@ export interface CoreDekCache {
   setActive(tenant: string, dekPurpose: number, dekId: Uint8Array): boolean;
   /** The active DEK of the context's tenant, or undefined. The caller frees it. */
   active(context: CoreContext, dekPurpose: number): CoreDek | undefined;
-  /** The DEK that an envelope names, or undefined. Throws as steps 1 to 6 of SPEC section 8 do. The caller frees it. */
-  named(sealed: Uint8Array): CoreDek | undefined;
+  /** The DEK that an envelope names, which must have this purpose (`authentication_failed`), or undefined. Throws as steps 1 to 6 of SPEC section 8 do. The caller frees it. */
+  named(sealed: Uint8Array, dekPurpose: number): CoreDek | undefined;
   /** As `CoreDek.sealInto` under the active DEK; false if there is none. */
   sealInto(payload: Uint8Array, contentType: string, pad: boolean, context: CoreContext, dekPurpose: number, out: Uint8Array): boolean;
   /** As `CoreDek.openInto` under the DEK that the envelope names, which must have this purpose (`authentication_failed`); -1 if it is not held. */
