@@ -21,7 +21,7 @@ const CHROMIUM = [
   "--disable-component-update",
   "--disable-sync",
 ];
-const LIMIT = 30_000;
+const LIMIT = 60_000;
 const SECRETS = /sealpoint-key:/;
 
 let browser;
@@ -35,10 +35,12 @@ before(async () => {
     browser: browserName === "chromium" ? "chrome" : "firefox",
     executablePath,
     headless: true,
+    timeout: LIMIT,
     defaultViewport: null,
     args: browserName === "chromium" ? CHROMIUM : [],
   });
   page = await browser.newPage();
+  page.setDefaultTimeout(LIMIT);
   page.on("console", (message) => said.push(`${message.type()}: ${message.text()}`));
   page.on("pageerror", (error) => said.push(`error: ${error}`));
   page.on("request", (request) => requests.push({ url: request.url(), method: request.method() }));

@@ -9,12 +9,12 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 try:
     from records import Records
-    from web import Site, pages_from
+    from web import Answer, Site, pages_from
 
     from sealpoint import Keyring, SealpointError
 except ModuleNotFoundError as error:
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _pages(package: Path) -> dict:
+def _pages(package: Path) -> dict[str, Answer]:
     """With the module that the package's `exports` name for browsers."""
     try:
         exports = json.loads((package / "package.json").read_bytes())["exports"]
@@ -68,7 +68,7 @@ def _pages(package: Path) -> dict:
         ) from None
 
 
-def _listening(port: int, keyring: Keyring, records: Records, pages: dict) -> Site:
+def _listening(port: int, keyring: Keyring, records: Records, pages: dict[str, Answer]) -> Site:
     try:
         return Site(port, keyring, records, pages)
     except OSError as error:
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _number(lowest: int, highest: int):
+def _number(lowest: int, highest: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not (text.isascii() and text.isdigit() and lowest <= int(text) <= highest):
             raise argparse.ArgumentTypeError(f"a number from {lowest} to {highest}")

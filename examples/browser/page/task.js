@@ -16,6 +16,7 @@ export function addTask(place, label, ending, work) {
     const began = performance.now();
     start.disabled = true;
     cancel.disabled = false;
+    cancel.focus();
     cancel.addEventListener("click", abort);
     show(answer, "");
     try {
@@ -38,6 +39,7 @@ export function addTask(place, label, ending, work) {
     }
     cancel.removeEventListener("click", abort);
     start.disabled = false;
+    if (document.activeElement === cancel) start.focus();
     cancel.disabled = true;
   });
   place.append(task);
