@@ -1,0 +1,37 @@
+#!/bin/sh
+# Builds the WebAssembly module into a directory: sealpoint_bg.wasm, sealpoint.js (an ES module; `initSync({ module: bytes })` starts it) and sealpoint.d.ts.
+# bindings-wasm/build.sh OUTDIR
+# Needs cargo and Node, and `npm ci` done in bindings-node (binaryen); no network after `cargo fetch` here and in bindings-wasm/bindgen.
+set -eu
+[ $# -eq 1 ] || { echo "usage: bindings-wasm/build.sh OUTDIR" >&2; exit 2; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+cd "$(dirname "$0")/.."
+
+target=wasm32-unknown-unknown
+# What the npm package may add to a page, by `gzip -9`.
+limit=61440
+
+fail() {
+    echo "bindings-wasm: $*" >&2
+    exit 1
+}
+
+optimizer=bindings-node/node_modules/binaryen/bin/wasm-opt
+[ -e "$optimizer" ] || fail "no $optimizer: run npm ci in bindings-node"
+[ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ] || rustup --quiet target add $target || fail "no Rust target $target, and rustup cannot add it"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+targets=${CARGO_TARGET_DIR:-target}
+
+cargo build --quiet --locked --manifest-path bindings-wasm/bindgen/Cargo.toml --target-dir "$targets/bindgen"
+cargo build --quiet --locked -p sealpoint-wasm --profile wasm --target $target
+"$targets/bindgen/debug/sealpoint-bindgen" "$targets/$target/wasm/sealpoint_wasm.wasm" "$scratch"
+node "$optimizer" -O3 --all-features --strip-debug --strip-producers "$scratch/sealpoint_bg.wasm" -o "$scratch/optimized.wasm"
+
+size=$(gzip -9 -n -c "$scratch/optimized.wasm" | wc -c)
+[ "$size" -le $limit ] || fail "sealpoint_bg.wasm has $size bytes after gzip -9, more than $limit"
+mv "$scratch/optimized.wasm" "$out/sealpoint_bg.wasm"
+mv "$scratch/sealpoint.js" "$scratch/sealpoint.d.ts" "$out/"
+echo "bindings-wasm: $(wc -c <"$out/sealpoint_bg.wasm") bytes, $size after gzip -9"

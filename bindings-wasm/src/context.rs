@@ -1,0 +1,55 @@
+//! `CoreContext`.
+
+use sealpoint_core::{Context, DekPurpose};
+use wasm_bindgen::prelude::*;
+
+use crate::Result;
+use crate::bytes::Bytes;
+use crate::keys::key_id;
+
+#[wasm_bindgen(js_name = CoreContext)]
+pub struct CoreContext(pub(crate) Context);
+
+#[wasm_bindgen(js_class = CoreContext)]
+impl CoreContext {
+    pub fn extend(&self, pairs: &str) -> Result<Self> {
+        Ok(Self(self.0.extend_json(pairs)?))
+    }
+
+    pub fn canonical(&self) -> Vec<u8> {
+        self.0.canonical().into()
+    }
+
+    pub fn tenant(&self) -> String {
+        self.0.tenant().into()
+    }
+
+    pub fn purpose(&self) -> String {
+        self.0.purpose().into()
+    }
+
+    pub fn pairs(&self) -> Vec<String> {
+        self.0.iter().flat_map(|(key, value)| [key.into(), value.into()]).collect()
+    }
+}
+
+#[wasm_bindgen(js_name = newContext)]
+pub fn new_context(pairs: &str) -> Result<CoreContext> {
+    Ok(CoreContext(Context::from_json(pairs)?))
+}
+
+#[wasm_bindgen(js_name = contextFromCanonical)]
+pub fn context_from_canonical(canonical: &Bytes) -> Result<CoreContext> {
+    Ok(CoreContext(Context::from_canonical(&canonical.take()?)?))
+}
+
+#[wasm_bindgen(js_name = wrapContext)]
+pub fn wrap_context(tenant: &str, dek_id: &Bytes, dek_purpose: u8, suite: u8) -> Result<CoreContext> {
+    let purpose = DekPurpose::from_number(dek_purpose)?;
+    Ok(CoreContext(sealpoint_core::wrap_context(tenant, &key_id(&dek_id.take()?)?, purpose, suite)?))
+}
+
+#[wasm_bindgen(js_name = canaryContext)]
+pub fn canary_context(kek_uri: &str) -> Result<CoreContext> {
+    Ok(CoreContext(sealpoint_core::canary_context(kek_uri)?))
+}

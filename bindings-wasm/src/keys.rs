@@ -1,0 +1,179 @@
+//! `CoreSecret`, `CoreKek`, `CoreDek`.
+
+use std::sync::Arc;
+
+use js_sys::{Object, Reflect, Uint8Array};
+use sealpoint_core::envelope::KEY_ID_LEN;
+use sealpoint_core::{Dek, DekPurpose, DekRecord, Kek, Secret};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+use wasm_bindgen::prelude::*;
+
+use crate::bytes::{self, Bytes};
+use crate::context::CoreContext;
+use crate::message::CoreMessage;
+use crate::{Result, invalid_argument, object, usize_of};
+
+#[wasm_bindgen(typescript_custom_section)]
+const TYPES: &str = "
+export interface CoreRecord { dekId: Uint8Array; tenant: string; dekPurpose: number; suite: number; version: number; }
+export interface CoreOpened { contentType: string; length: number; }";
+
+pub fn key_id(bytes: &[u8]) -> Result<[u8; KEY_ID_LEN]> {
+    bytes.try_into().map_err(|_| invalid_argument("a dek_id has exactly 16 bytes"))
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Record {
+    dek_id: ByteArray<KEY_ID_LEN>,
+    tenant: String,
+    dek_purpose: u8,
+    suite: u8,
+    version: u32,
+}
+
+impl Record {
+    fn read(value: JsValue) -> Result<DekRecord> {
+        let record: Self = serde_wasm_bindgen::from_value(value).map_err(|_| invalid_argument("this is no record of a DEK"))?;
+        let purpose = DekPurpose::from_number(record.dek_purpose)?;
+        Ok(DekRecord { dek_id: *record.dek_id, tenant: record.tenant, purpose, suite: record.suite, version: record.version })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Opened {
+    content_type: String,
+    length: usize,
+}
+
+impl From<(String, usize)> for Opened {
+    fn from((content_type, length): (String, usize)) -> Self {
+        Self { content_type, length }
+    }
+}
+
+#[wasm_bindgen(js_name = CoreSecret)]
+pub struct CoreSecret(pub(crate) Secret);
+
+#[wasm_bindgen(js_class = CoreSecret)]
+impl CoreSecret {
+    pub fn expose(&self) -> Uint8Array {
+        Uint8Array::from(self.0.expose().as_slice())
+    }
+
+    pub fn equals(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+#[wasm_bindgen(js_name = generateSecret)]
+pub fn generate_secret() -> Result<CoreSecret> {
+    Ok(CoreSecret(Secret::generate()?))
+}
+
+#[wasm_bindgen(js_name = secretFromBytes)]
+pub fn secret_from_bytes(bytes: &Bytes) -> Result<CoreSecret> {
+    Ok(CoreSecret(Secret::from_slice(&bytes.take()?)?))
+}
+
+#[wasm_bindgen(js_name = canarySecret)]
+pub fn canary_secret(kek_uri: &str) -> CoreSecret {
+    CoreSecret(sealpoint_core::canary_secret(kek_uri))
+}
+
+#[wasm_bindgen(js_name = CoreKek)]
+pub struct CoreKek(Kek);
+
+#[wasm_bindgen(js_class = CoreKek)]
+impl CoreKek {
+    #[wasm_bindgen(js_name = kekId)]
+    pub fn kek_id(&self) -> Vec<u8> {
+        self.0.kek_id().into()
+    }
+
+    pub fn wrap(&self, secret: &CoreSecret, context: &CoreContext) -> Result<Vec<u8>> {
+        Ok(self.0.wrap(&secret.0, &context.0)?)
+    }
+
+    pub fn unwrap(&self, wrapped: &Bytes, context: &CoreContext) -> Result<CoreSecret> {
+        Ok(CoreSecret(self.0.unwrap(&wrapped.take()?, &context.0)?))
+    }
+}
+
+#[wasm_bindgen(js_name = kekFromText)]
+pub fn kek_from_text(text: &str) -> Result<CoreKek> {
+    Ok(CoreKek(Kek::from_text(text)?))
+}
+
+#[wasm_bindgen(js_name = kekFromBytes)]
+pub fn kek_from_bytes(bytes: &Bytes) -> Result<CoreKek> {
+    Ok(CoreKek(Kek::from_bytes(&bytes.take()?)?))
+}
+
+#[wasm_bindgen(js_name = CoreDek)]
+pub struct CoreDek(pub(crate) Arc<Dek>);
+
+#[wasm_bindgen(js_class = CoreDek)]
+impl CoreDek {
+    #[wasm_bindgen(unchecked_return_type = "CoreRecord")]
+    pub fn record(&self) -> Result<JsValue> {
+        let record = self.0.record();
+        object(&Record {
+            dek_id: ByteArray::new(record.dek_id),
+            tenant: record.tenant.clone(),
+            dek_purpose: record.purpose as u8,
+            suite: record.suite,
+            version: record.version,
+        })
+    }
+
+    #[wasm_bindgen(js_name = keyCheck)]
+    pub fn key_check(&self) -> Vec<u8> {
+        self.0.key_check().into()
+    }
+
+    #[wasm_bindgen(js_name = sealInto)]
+    pub fn seal_into(&self, payload: &Bytes, content_type: &str, pad: bool, context: &CoreContext, out: &Bytes) -> Result<()> {
+        bytes::seal(&self.0, payload, content_type, pad, &context.0, out)
+    }
+
+    #[wasm_bindgen(js_name = openInto)]
+    pub fn open_into(&self, sealed: &Bytes, context: &CoreContext, out: &Bytes) -> Result<usize> {
+        bytes::open(&self.0, &bytes::take_sealed(sealed)?, &context.0, out).map(|(_, len)| len)
+    }
+
+    #[wasm_bindgen(js_name = openTypedInto, unchecked_return_type = "CoreOpened")]
+    pub fn open_typed_into(&self, sealed: &Bytes, context: &CoreContext, out: &Bytes) -> Result<JsValue> {
+        object(&Opened::from(bytes::open(&self.0, &bytes::take_sealed(sealed)?, &context.0, out)?))
+    }
+
+    #[wasm_bindgen(js_name = beginSeal)]
+    pub fn begin_seal(&self, payload_len: f64, content_type: &str, pad: bool, context: &CoreContext) -> Result<CoreMessage> {
+        Ok(CoreMessage(self.0.begin_seal(usize_of(payload_len), content_type, bytes::padding(pad), &context.0)?))
+    }
+
+    #[wasm_bindgen(js_name = beginOpen)]
+    pub fn begin_open(&self, head: &Bytes, sealed_len: f64, context: &CoreContext) -> Result<CoreMessage> {
+        Ok(CoreMessage(self.0.begin_open(&head.take()?, usize_of(sealed_len), &context.0)?))
+    }
+}
+
+#[wasm_bindgen(js_name = generateDek, unchecked_return_type = "{ dek: CoreDek; secret: CoreSecret }")]
+pub fn generate_dek(tenant: &str, dek_purpose: u8, version: u32) -> Result<JsValue> {
+    let (dek, secret) = Dek::generate(tenant, DekPurpose::from_number(dek_purpose)?, version)?;
+    let pair = Object::new();
+    let _ = Reflect::set(&pair, &"dek".into(), &CoreDek(Arc::new(dek)).into());
+    let _ = Reflect::set(&pair, &"secret".into(), &CoreSecret(secret).into());
+    Ok(pair.into())
+}
+
+#[wasm_bindgen(js_name = dekFromSecret)]
+pub fn dek_from_secret(
+    secret: &CoreSecret,
+    #[wasm_bindgen(unchecked_param_type = "CoreRecord")] record: JsValue,
+    key_check: &Bytes,
+) -> Result<CoreDek> {
+    Ok(CoreDek(Arc::new(Dek::from_secret(&secret.0, Record::read(record)?, &key_check.take()?)?)))
+}
