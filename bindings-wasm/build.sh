@@ -21,6 +21,8 @@ optimizer=bindings-node/node_modules/binaryen/bin/wasm-opt
 [ -e "$optimizer" ] || fail "no $optimizer: run npm ci in bindings-node"
 [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ] || rustup --quiet target add $target || fail "no Rust target $target, and rustup cannot add it"
 
+features="--enable-bulk-memory --enable-bulk-memory-opt --enable-mutable-globals --enable-nontrapping-float-to-int --enable-sign-ext --enable-reference-types --enable-multivalue --enable-simd"
+
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 targets=${CARGO_TARGET_DIR:-target}
@@ -28,7 +30,7 @@ targets=${CARGO_TARGET_DIR:-target}
 cargo build --quiet --locked --manifest-path bindings-wasm/bindgen/Cargo.toml --target-dir "$targets/bindgen"
 cargo build --quiet --locked -p sealpoint-wasm --profile wasm --target $target
 "$targets/bindgen/debug/sealpoint-bindgen" "$targets/$target/wasm/sealpoint_wasm.wasm" "$scratch"
-node "$optimizer" -O3 --all-features --strip-debug --strip-producers "$scratch/sealpoint_bg.wasm" -o "$scratch/optimized.wasm"
+node "$optimizer" -O3 $features --strip-debug --strip-producers --strip-target-features "$scratch/sealpoint_bg.wasm" -o "$scratch/optimized.wasm"
 
 size=$(gzip -9 -n -c "$scratch/optimized.wasm" | wc -c)
 [ "$size" -le $limit ] || fail "sealpoint_bg.wasm has $size bytes after gzip -9, more than $limit"
