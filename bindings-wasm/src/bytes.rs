@@ -1,8 +1,8 @@
 //! Bytes into the module's memory and out of it, one copy each.
 
 use js_sys::{JsString, Uint8Array};
-use sealpoint_core::envelope::{Head, Kind, sealed_len};
-use sealpoint_core::limits::{MAX_CONTENT_TYPE_LEN, MAX_PAYLOAD_LEN};
+use sealpoint_core::envelope::{HEAD_LEN, Head, Kind, sealed_len};
+use sealpoint_core::limits::MAX_PAYLOAD_LEN;
 use sealpoint_core::{Context, Dek, Error, ErrorCode, Padding};
 use wasm_bindgen::prelude::*;
 
@@ -74,7 +74,7 @@ pub const fn padding(pad: bool) -> Padding {
 }
 
 pub fn seal(dek: &Dek, payload: &Bytes, content_type: &str, pad: bool, context: &Context, out: &Bytes) -> Result<()> {
-    let len = sealed_len(payload.length(), content_type, padding(pad))?;
+    let len = sealed_len(payload.length(), content_type.len(), padding(pad))?;
     if out.length() != len {
         return Err(invalid_argument("the output has not the envelope's length"));
     }
@@ -87,7 +87,7 @@ pub fn seal(dek: &Dek, payload: &Bytes, content_type: &str, pad: bool, context: 
 /// The bytes of an envelope, unless they are already seen not to be one.
 pub fn take_sealed(sealed: &Bytes) -> Result<Vec<u8>> {
     if sealed.length() > MAX_PAYLOAD_LEN {
-        Head::parse(&sealed.take_start(sealpoint_core::envelope::HEAD_LEN)?, sealed.length(), Kind::Data)?;
+        Head::parse(&sealed.take_start(HEAD_LEN)?, sealed.length(), Kind::Data)?;
     }
     sealed.take()
 }
@@ -106,13 +106,4 @@ pub fn open(dek: &Dek, sealed: &[u8], context: &Context, out: &Bytes) -> Result<
     })?;
     out.fill_from(&payload);
     Ok((content_type, payload.len()))
-}
-
-/// A string of this many bytes, as far as lengths tell strings apart: the core asks for the content type.
-pub fn content_type_of(len: usize) -> &'static str {
-    const BLANK: &str = match std::str::from_utf8(&[b' '; MAX_CONTENT_TYPE_LEN + 1]) {
-        Ok(blank) => blank,
-        Err(_) => "",
-    };
-    BLANK.get(..len).unwrap_or(BLANK)
 }

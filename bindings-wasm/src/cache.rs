@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use sealpoint_core::envelope::{Head, HEAD_LEN, Kind};
-use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Error, ErrorCode, Timestamp};
+use sealpoint_core::envelope::{Envelope, HEAD_LEN, Head, Kind};
+use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Timestamp};
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::{self, Bytes};
@@ -58,19 +58,13 @@ impl CoreDekCache {
     }
 
     pub fn named(&mut self, sealed: &Bytes) -> Result<Option<CoreDek>> {
-        Ok(self.named_dek(&sealed.take_start(HEAD_LEN)?, sealed.length())?.map(CoreDek))
+        let (start, now) = (sealed.take_start(HEAD_LEN)?, self.now());
+        let dek_id = Head::parse(&start, sealed.length(), Kind::Data)?.key_id();
+        Ok(self.cache.get(dek_id, now).map(CoreDek))
     }
 
     #[wasm_bindgen(js_name = sealInto)]
-    pub fn seal_into(
-        &mut self,
-        payload: &Bytes,
-        content_type: &str,
-        pad: bool,
-        context: &CoreContext,
-        dek_purpose: u8,
-        out: &Bytes,
-    ) -> Result<bool> {
+    pub fn seal_into(&mut self, payload: &Bytes, content_type: &str, pad: bool, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<bool> {
         let Some(dek) = self.active_dek(context, dek_purpose)? else { return Ok(false) };
         bytes::seal(&dek, payload, content_type, pad, &context.0, out).map(|()| true)
     }
@@ -114,19 +108,10 @@ impl CoreDekCache {
         Ok(self.cache.active(context.0.tenant(), purpose, now))
     }
 
-    /// The DEK that the envelope names which begins with `start` and has `len` bytes.
-    fn named_dek(&mut self, start: &[u8], len: usize) -> Result<Option<Arc<Dek>>> {
-        let now = self.now();
-        Ok(self.cache.get(Head::parse(start, len, Kind::Data)?.key_id(), now))
-    }
-
     fn open(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<Option<(String, usize)>> {
-        const OTHER_PURPOSE: Error = Error::new(ErrorCode::AuthenticationFailed, "the envelope was sealed for another purpose");
-        let (purpose, sealed) = (DekPurpose::from_number(dek_purpose)?, bytes::take_sealed(sealed)?);
-        let Some(dek) = self.named_dek(&sealed, sealed.len())? else { return Ok(None) };
-        if dek.record().purpose != purpose {
-            return Err(OTHER_PURPOSE.into());
-        }
+        let (purpose, sealed, now) = (DekPurpose::from_number(dek_purpose)?, bytes::take_sealed(sealed)?, self.now());
+        let dek_id = *Envelope::parse(&sealed, Kind::Data)?.key_id();
+        let Some(dek) = self.cache.get_for(&dek_id, purpose, now)? else { return Ok(None) };
         bytes::open(&dek, &sealed, &context.0, out).map(Some)
     }
 

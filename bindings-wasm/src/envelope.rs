@@ -1,7 +1,7 @@
 //! Lengths, heads and text forms of envelopes.
 
 use js_sys::JsString;
-use sealpoint_core::envelope::{self, Envelope, HEAD_LEN, Kind};
+use sealpoint_core::envelope::{self, Envelope, HEAD_LEN, Head, Kind};
 use sealpoint_core::text;
 use wasm_bindgen::prelude::*;
 
@@ -27,7 +27,7 @@ impl KindName {
 
 #[wasm_bindgen(js_name = sealedLen)]
 pub fn sealed_len(payload_len: f64, content_type_len: f64, pad: bool) -> Result<usize> {
-    Ok(envelope::sealed_len(usize_of(payload_len), bytes::content_type_of(usize_of(content_type_len)), bytes::padding(pad))?)
+    Ok(envelope::sealed_len(usize_of(payload_len), usize_of(content_type_len), bytes::padding(pad))?)
 }
 
 #[wasm_bindgen(js_name = payloadBound)]
@@ -51,7 +51,7 @@ pub fn is_sealed(value: &Bytes) -> Result<bool> {
 #[wasm_bindgen(js_name = envelopeDekId)]
 pub fn envelope_dek_id(sealed: &Bytes) -> Result<Vec<u8>> {
     let start = sealed.take_start(HEAD_LEN)?;
-    Ok(envelope::Head::parse(&start, sealed.length(), Kind::Data)?.key_id().into())
+    Ok(Head::parse(&start, sealed.length(), Kind::Data)?.key_id().into())
 }
 
 #[wasm_bindgen(js_name = shortCommitment)]

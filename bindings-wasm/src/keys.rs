@@ -5,8 +5,7 @@ use std::sync::Arc;
 use js_sys::{Object, Reflect, Uint8Array};
 use sealpoint_core::envelope::KEY_ID_LEN;
 use sealpoint_core::{Dek, DekPurpose, DekRecord, Kek, Secret};
-use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
+use serde::Serialize;
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::{self, Bytes};
@@ -23,22 +22,43 @@ pub fn key_id(bytes: &[u8]) -> Result<[u8; KEY_ID_LEN]> {
     bytes.try_into().map_err(|_| invalid_argument("a dek_id has exactly 16 bytes"))
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Record {
-    dek_id: ByteArray<KEY_ID_LEN>,
-    tenant: String,
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_name = Object, typescript_type = "CoreRecord")]
+    pub type JsRecord;
+
+    #[wasm_bindgen(method, getter, js_name = dekId)]
+    fn dek_id(this: &JsRecord) -> Bytes;
+
+    #[wasm_bindgen(method, getter)]
+    fn tenant(this: &JsRecord) -> String;
+
+    #[wasm_bindgen(method, getter, js_name = dekPurpose)]
+    fn dek_purpose(this: &JsRecord) -> u8;
+
+    #[wasm_bindgen(method, getter)]
+    fn suite(this: &JsRecord) -> u8;
+
+    #[wasm_bindgen(method, getter)]
+    fn version(this: &JsRecord) -> u32;
+}
+
+impl JsRecord {
+    fn read(&self) -> Result<DekRecord> {
+        let (dek_id, purpose) = (key_id(&self.dek_id().take()?)?, DekPurpose::from_number(self.dek_purpose())?);
+        Ok(DekRecord { dek_id, tenant: self.tenant(), purpose, suite: self.suite(), version: self.version() })
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    #[serde(with = "serde_bytes")]
+    dek_id: &'a [u8],
+    tenant: &'a str,
     dek_purpose: u8,
     suite: u8,
     version: u32,
-}
-
-impl Record {
-    fn read(value: JsValue) -> Result<DekRecord> {
-        let record: Self = serde_wasm_bindgen::from_value(value).map_err(|_| invalid_argument("this is no record of a DEK"))?;
-        let purpose = DekPurpose::from_number(record.dek_purpose)?;
-        Ok(DekRecord { dek_id: *record.dek_id, tenant: record.tenant, purpose, suite: record.suite, version: record.version })
-    }
 }
 
 #[derive(Serialize)]
@@ -121,8 +141,8 @@ impl CoreDek {
     pub fn record(&self) -> Result<JsValue> {
         let record = self.0.record();
         object(&Record {
-            dek_id: ByteArray::new(record.dek_id),
-            tenant: record.tenant.clone(),
+            dek_id: &record.dek_id,
+            tenant: &record.tenant,
             dek_purpose: record.purpose as u8,
             suite: record.suite,
             version: record.version,
@@ -170,10 +190,16 @@ pub fn generate_dek(tenant: &str, dek_purpose: u8, version: u32) -> Result<JsVal
 }
 
 #[wasm_bindgen(js_name = dekFromSecret)]
-pub fn dek_from_secret(
-    secret: &CoreSecret,
-    #[wasm_bindgen(unchecked_param_type = "CoreRecord")] record: JsValue,
-    key_check: &Bytes,
-) -> Result<CoreDek> {
-    Ok(CoreDek(Arc::new(Dek::from_secret(&secret.0, Record::read(record)?, &key_check.take()?)?)))
+pub fn dek_from_secret(secret: &CoreSecret, record: &JsRecord, key_check: &Bytes) -> Result<CoreDek> {
+    Ok(CoreDek(Arc::new(Dek::from_secret(&secret.0, record.read()?, &key_check.take()?)?)))
+}
+
+#[wasm_bindgen(js_name = exportKey)]
+pub fn export_key(secret: &CoreSecret, record: &JsRecord) -> Result<String> {
+    Ok(sealpoint_core::export_key(&secret.0, &record.read()?)?.as_str().into())
+}
+
+#[wasm_bindgen(js_name = importKey)]
+pub fn import_key(text: &str) -> Result<CoreDek> {
+    Ok(CoreDek(Arc::new(sealpoint_core::import_key(text)?)))
 }

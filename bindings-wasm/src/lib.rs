@@ -9,10 +9,9 @@ mod manifest;
 mod message;
 
 use std::alloc::System;
-use std::collections::BTreeMap;
 
 use sealpoint_core::{Error, ErrorCode, limits};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use wasm_bindgen::prelude::*;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -57,6 +56,15 @@ fn object(value: &impl Serialize) -> Result<JsValue> {
     value.serialize(&serializer).map_err(|_| Error::new(ErrorCode::Internal, "a value that JavaScript cannot hold").into())
 }
 
+/// What is a map in JavaScript only.
+struct Pairs<F>(F);
+
+impl<K: Serialize, V: Serialize, I: IntoIterator<Item = (K, V)>, F: Fn() -> I> Serialize for Pairs<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0())
+    }
+}
+
 /// A length from JavaScript. One that no memory here has is longer than any limit.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
 const fn usize_of(length: f64) -> usize {
@@ -72,11 +80,11 @@ pub fn core_version() -> String {
 /// Every code and whether a retry can help.
 #[wasm_bindgen(js_name = errorCodes, unchecked_return_type = "Record<string, boolean>")]
 pub fn error_codes() -> Result<JsValue> {
-    object(&ErrorCode::ALL.iter().map(|code| (code.as_str(), code.is_retryable())).collect::<BTreeMap<_, _>>())
+    object(&Pairs(|| ErrorCode::ALL.iter().map(|code| (code.as_str(), code.is_retryable()))))
 }
 
 /// Every limit by name.
 #[wasm_bindgen(js_name = limits, unchecked_return_type = "Record<string, number>")]
 pub fn all_limits() -> Result<JsValue> {
-    object(&BTreeMap::from(limits::ALL))
+    object(&Pairs(|| limits::ALL))
 }

@@ -1,8 +1,8 @@
 //! `CoreMessage`.
 
 use js_sys::Uint8Array;
-use sealpoint_core::limits::CHUNK_LEN;
 use sealpoint_core::Message;
+use sealpoint_core::limits::CHUNK_LEN;
 use serde::Serialize;
 use wasm_bindgen::prelude::*;
 

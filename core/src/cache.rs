@@ -1,6 +1,6 @@
 //! Opened DEKs, for a time. No clock in here: the caller passes the time in.
 
-use alloc::{collections::BTreeMap, string::String, sync::Arc};
+use alloc::{string::String, sync::Arc, vec::Vec};
 
 use crate::dek::{Dek, DekPurpose};
 use crate::envelope::KEY_ID_LEN;
@@ -38,13 +38,15 @@ pub struct CacheConfig {
 }
 
 struct Entry {
+    dek_id: [u8; KEY_ID_LEN],
     dek: Arc<Dek>,
     expires: Timestamp,
     last_use: u64,
 }
 
-#[derive(Clone, Copy)]
 struct Pointer {
+    tenant: String,
+    purpose: DekPurpose,
     dek_id: [u8; KEY_ID_LEN],
     expires: Timestamp,
 }
@@ -52,8 +54,10 @@ struct Pointer {
 /// Opened DEKs by dek_id, and for each tenant and purpose which one is active. What leaves is wiped with the last operation that still uses it.
 pub struct DekCache {
     config: CacheConfig,
-    entries: BTreeMap<[u8; KEY_ID_LEN], Entry>,
-    active: BTreeMap<String, BTreeMap<DekPurpose, Pointer>>,
+    /// In the order of their dek_ids.
+    entries: Vec<Entry>,
+    /// In the order of tenants and purposes.
+    active: Vec<Pointer>,
     uses: u64,
 }
 
@@ -66,30 +70,32 @@ impl DekCache {
         if config.ttl_ms == 0 || config.pointer_ttl_ms == 0 || config.pointer_ttl_ms > config.ttl_ms || config.capacity == 0 {
             return Err(Error::new(ErrorCode::InvalidArgument, "a cache needs a capacity, a TTL, and a pointer's TTL of at most that"));
         }
-        Ok(Self { config, entries: BTreeMap::new(), active: BTreeMap::new(), uses: 0 })
+        Ok(Self { config, entries: Vec::new(), active: Vec::new(), uses: 0 })
     }
 
     /// Holds an opened DEK. One that is held already keeps its deadline: a TTL is absolute.
     pub fn insert(&mut self, dek: Arc<Dek>, now: Timestamp) {
         self.purge(now);
         let dek_id = dek.record().dek_id;
-        if self.entries.contains_key(&dek_id) {
+        if self.position(&dek_id).is_ok() {
             return;
         }
         if self.entries.len() >= self.config.capacity {
-            let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.last_use).map(|(id, _)| *id);
+            let oldest = self.entries.iter().min_by_key(|entry| entry.last_use).map(|entry| entry.dek_id);
             if let Some(oldest) = oldest {
                 self.evict(&oldest);
             }
         }
         self.uses += 1;
-        let entry = Entry { dek, expires: now.after(self.config.ttl_ms), last_use: self.uses };
-        self.entries.insert(dek_id, entry);
+        let entry = Entry { dek_id, dek, expires: now.after(self.config.ttl_ms), last_use: self.uses };
+        let (Ok(at) | Err(at)) = self.position(&dek_id);
+        self.entries.insert(at, entry);
     }
 
     /// The DEK with this id, unless it expired.
     pub fn get(&mut self, dek_id: &[u8; KEY_ID_LEN], now: Timestamp) -> Option<Arc<Dek>> {
-        let entry = self.entries.get_mut(dek_id)?;
+        let at = self.position(dek_id).ok()?;
+        let entry = self.entries.get_mut(at)?;
         if now.is_past(entry.expires) {
             self.evict(dek_id);
             return None;
@@ -116,45 +122,41 @@ impl DekCache {
         if dek.record().tenant != tenant || dek.record().purpose != purpose {
             return false;
         }
-        let pointer = Pointer { dek_id: *dek_id, expires: now.after(self.config.pointer_ttl_ms) };
-        match self.active.get_mut(tenant) {
-            Some(pointers) => {
-                pointers.insert(purpose, pointer);
+        let pointer = Pointer { tenant: tenant.into(), purpose, dek_id: *dek_id, expires: now.after(self.config.pointer_ttl_ms) };
+        match self.pointer_position(tenant, purpose) {
+            Ok(at) => {
+                if let Some(known) = self.active.get_mut(at) {
+                    *known = pointer;
+                }
             }
-            None => {
-                self.active.insert(tenant.into(), BTreeMap::from([(purpose, pointer)]));
-            }
+            Err(at) => self.active.insert(at, pointer),
         }
         true
     }
 
     /// The active DEK of a tenant and purpose, unless it or the pointer expired.
     pub fn active(&mut self, tenant: &str, purpose: DekPurpose, now: Timestamp) -> Option<Arc<Dek>> {
-        let pointer = *self.active.get(tenant)?.get(&purpose)?;
+        let pointer = self.active.get(self.pointer_position(tenant, purpose).ok()?)?;
         if now.is_past(pointer.expires) {
             return None;
         }
-        self.get(&pointer.dek_id, now)
+        let dek_id = pointer.dek_id;
+        self.get(&dek_id, now)
     }
 
     /// Drops a DEK. Whether it was held.
     pub fn evict(&mut self, dek_id: &[u8; KEY_ID_LEN]) -> bool {
-        let Some(entry) = self.entries.remove(dek_id) else { return false };
-        let record = entry.dek.record();
-        if let Some(pointers) = self.active.get_mut(&record.tenant) {
-            pointers.retain(|_, pointer| &pointer.dek_id != dek_id);
-            if pointers.is_empty() {
-                self.active.remove(&record.tenant);
-            }
-        }
+        let Ok(at) = self.position(dek_id) else { return false };
+        self.entries.remove(at);
+        self.active.retain(|pointer| &pointer.dek_id != dek_id);
         true
     }
 
     /// Drops all DEKs of a tenant and says how many there were.
     pub fn evict_tenant(&mut self, tenant: &str) -> usize {
         let before = self.entries.len();
-        self.entries.retain(|_, entry| entry.dek.record().tenant != tenant);
-        self.active.remove(tenant);
+        self.entries.retain(|entry| entry.dek.record().tenant != tenant);
+        self.active.retain(|pointer| pointer.tenant != tenant);
         before - self.entries.len()
     }
 
@@ -166,11 +168,16 @@ impl DekCache {
 
     /// Drops what expired.
     pub fn purge(&mut self, now: Timestamp) {
-        self.entries.retain(|_, entry| !now.is_past(entry.expires));
-        self.active.retain(|_, pointers| {
-            pointers.retain(|_, pointer| !now.is_past(pointer.expires));
-            !pointers.is_empty()
-        });
+        self.entries.retain(|entry| !now.is_past(entry.expires));
+        self.active.retain(|pointer| !now.is_past(pointer.expires));
+    }
+
+    fn position(&self, dek_id: &[u8; KEY_ID_LEN]) -> core::result::Result<usize, usize> {
+        self.entries.binary_search_by(|entry| entry.dek_id.cmp(dek_id))
+    }
+
+    fn pointer_position(&self, tenant: &str, purpose: DekPurpose) -> core::result::Result<usize, usize> {
+        self.active.binary_search_by(|pointer| pointer.tenant.as_str().cmp(tenant).then(pointer.purpose.cmp(&purpose)))
     }
 
     /// How many DEKs are held, expired ones included until they are touched.

@@ -139,7 +139,7 @@ impl Writer {
     fn sort(&mut self, start: usize, mut entries: Vec<(Range<usize>, usize)>) -> Result<()> {
         let key = |(key, _): &(Range<usize>, usize)| self.out.get(key.clone()).unwrap_or_default();
         if !entries.is_sorted_by(|left, right| key(left) < key(right)) {
-            entries.sort_by(|left, right| key(left).cmp(key(right)));
+            entries.sort_unstable_by(|left, right| key(left).cmp(key(right)));
             if entries.windows(2).any(|pair| matches!(pair, [left, right] if key(left) == key(right))) {
                 return Err(Error::new(ErrorCode::InvalidArgument, "a map in a checkpoint's fields has a key twice"));
             }

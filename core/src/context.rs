@@ -122,11 +122,14 @@ impl Context {
 
     /// Merges sorted new pairs into the sorted ones that are there.
     fn merged(&self, pairs: &[(&str, Value<'_>)]) -> Result<Self> {
-        let mut added: Vec<&(&str, Value<'_>)> = pairs.iter().collect();
-        added.sort_unstable_by_key(|(key, _)| *key);
-        let count = added.len() + usize::from(self.count);
+        let count = pairs.len() + usize::from(self.count);
         if count > MAX_CONTEXT_PAIRS {
             return Err(invalid("a context has at most 32 pairs"));
+        }
+        // So few are sooner inserted than sorted.
+        let mut added: Vec<&(&str, Value<'_>)> = Vec::with_capacity(pairs.len());
+        for pair in pairs {
+            added.insert(added.partition_point(|(key, _)| *key < pair.0), pair);
         }
         let mut canonical = Vec::with_capacity(self.canonical.len() + 32 * added.len());
         let count = u16::try_from(count).map_err(|_| TOO_LONG)?;
@@ -140,7 +143,7 @@ impl Context {
                 put_field(&mut canonical, |out| out.extend_from_slice(encoded))?;
             }
             if previous == Some(key) || present.peek().is_some_and(|(name, _)| *name == key.as_bytes()) {
-                return Err(Error::with(ErrorCode::InvalidContext, format!("the context has the key {key:?} twice")));
+                return Err(Error::with(ErrorCode::InvalidContext, format!("the context has the key \"{key}\" twice")));
             }
             previous = Some(key);
             put_field(&mut canonical, |out| out.extend_from_slice(key.as_bytes()))?;

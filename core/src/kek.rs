@@ -3,7 +3,10 @@
 use alloc::{format, vec, vec::Vec};
 use core::fmt;
 
-use data_encoding::{BASE64, BASE64URL_NOPAD, Encoding, HEXLOWER_PERMISSIVE};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -42,8 +45,8 @@ impl Kek {
     pub fn from_text(text: &str) -> Result<Self> {
         let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
         let decoded = Zeroizing::new(match text.len() {
-            64 => decode(&HEXLOWER_PERMISSIVE, text.as_bytes(), text)?,
-            43 | 44 => decode(&BASE64, standard_alphabet(text).as_slice(), text)?,
+            64 => base16ct::mixed::decode_vec(text).map_err(|_| refuse(text))?,
+            43 | 44 => STANDARD.decode(standard_alphabet(text).as_slice()).map_err(|_| refuse(text))?,
             _ => return Err(refuse(text)),
         });
         if decoded.len() != KEY_LEN {
@@ -154,7 +157,7 @@ pub fn wrap_context(tenant: &str, dek_id: &[u8; KEY_ID_LEN], purpose: DekPurpose
         return Err(Error::new(ErrorCode::UnsupportedSuite, "this release knows suite 1 (Cobblestone-256)"));
     }
     Context::new(&[
-        ("dek.id", Value::Text(&HEXLOWER_PERMISSIVE.encode(dek_id))),
+        ("dek.id", Value::Text(&base16ct::lower::encode_string(dek_id))),
         ("dek.purpose", Value::Text(purpose.name())),
         ("dek.suite", Value::Text("cobblestone-256")),
         ("purpose", Value::Text("wrap")),
@@ -181,10 +184,6 @@ pub fn canary_secret(kek_uri: &str) -> Secret {
 
 const HOW: &str = "A KEK is 32 random bytes: 44 characters of base64, 64 hex digits, or a 32-byte binary file. `sealpoint keygen` makes a good one";
 
-fn decode(encoding: &Encoding, text: &[u8], seen: &str) -> Result<Vec<u8>> {
-    encoding.decode(text).map_err(|_| refuse(seen))
-}
-
 /// 44 characters with `+`, `/` and padding, in one place that is wiped.
 fn standard_alphabet(text: &str) -> Zeroizing<[u8; 44]> {
     let mut standard = Zeroizing::new([b'='; 44]);
@@ -204,7 +203,7 @@ fn refuse(text: &str) -> Error {
         "an empty value"
     } else if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "hex digits"
-    } else if [BASE64, BASE64URL_NOPAD].iter().any(|encoding| encoding.decode(text.as_bytes()).map(Zeroizing::new).is_ok()) {
+    } else if [STANDARD, URL_SAFE_NO_PAD].iter().any(|encoding| encoding.decode(text).map(Zeroizing::new).is_ok()) {
         "base64"
     } else if text.is_ascii() {
         "ASCII text"

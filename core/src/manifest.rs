@@ -29,8 +29,7 @@ pub type Channel<'a> = (&'a str, Option<[u8; 16]>);
 /// `invalid_argument` (a channel twice), `limit_exceeded`.
 pub fn payload(fields: &[u8], parent: Option<&str>, exact: bool, channels: &[Channel<'_>], metadata: &[u8]) -> Result<Vec<u8>> {
     within_limit(fields)?;
-    let mut channels: Vec<&Channel<'_>> = listed(fields, channels);
-    channels.sort_unstable_by_key(|(name, _)| *name);
+    let channels = listed(fields, channels);
     if channels.windows(2).any(|pair| matches!(pair, [left, right] if left.0 == right.0)) {
         return Err(Error::new(ErrorCode::InvalidArgument, "a checkpoint has a channel twice"));
     }
@@ -98,8 +97,7 @@ pub fn open<'p>(payload: &'p [u8], fields: &[u8], parent: Option<&str>, channels
     if parent.is_some() && parent != record.parent {
         return Err(changed("the checkpoint has another parent than it was sealed with"));
     }
-    let mut present = listed(fields, channels);
-    present.sort_unstable_by_key(|(name, _)| *name);
+    let present = listed(fields, channels);
     for (name, sealed) in &record.channels {
         let Ok(at) = present.binary_search_by_key(name, |(name, _)| *name) else {
             return Err(changed("a channel of the checkpoint is missing"));
@@ -161,11 +159,13 @@ fn digest(fields: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(b"sealpoint/v1/manifest\0").chain_update(fields).finalize().into()
 }
 
-/// The channels that a manifest lists: `__pregel_tasks` is not among them before checkpoint version 4.
+/// The channels that a manifest lists, sorted: `__pregel_tasks` is not among them before checkpoint version 4.
 fn listed<'c, 'a>(fields: &[u8], channels: &'c [Channel<'a>]) -> Vec<&'c Channel<'a>> {
     let mut reader = Reader(fields);
     let before_4 = reader.head(4).is_ok() && reader.head(0).map_or_else(|_| reader.head(1).is_ok(), |v| v < 4);
-    channels.iter().filter(|(name, _)| !(before_4 && *name == TASKS)).collect()
+    let mut listed: Vec<_> = channels.iter().filter(|(name, _)| !(before_4 && *name == TASKS)).collect();
+    listed.sort_unstable_by_key(|(name, _)| *name);
+    listed
 }
 
 const fn changed(message: &'static str) -> Error {

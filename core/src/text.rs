@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec, vec::Vec};
 
-use data_encoding::BASE64URL_NOPAD;
+use base64::{Engine as _, decoded_len_estimate, engine::general_purpose::URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::envelope::{Kind, MAGIC};
@@ -34,7 +34,7 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
     };
     let encoded = without_prefix(text, prefix, family)?;
     // What has the prefix never passes as plaintext: bytes without the magic are a broken envelope, not an unsealed value.
-    let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).unwrap_or_default();
+    let bytes = URL_SAFE_NO_PAD.decode(encoded).unwrap_or_default();
     if bytes.first() != Some(&MAGIC) {
         return Err(Error::new(ErrorCode::Malformed, "the text is not the strict base64url of an envelope"));
     }
@@ -43,9 +43,9 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
 
 /// A prefix and base64url, in one allocation.
 pub(crate) fn with_prefix(prefix: &str, bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(prefix.len() + BASE64URL_NOPAD.encode_len(bytes.len()));
+    let mut text = String::with_capacity(prefix.len() + bytes.len().div_ceil(3) * 4);
     text.push_str(prefix);
-    BASE64URL_NOPAD.encode_append(bytes, &mut text);
+    URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
     text
 }
 
@@ -67,12 +67,10 @@ pub(crate) fn without_prefix<'t>(text: &'t str, prefix: &str, family: &str) -> R
 
 /// Strict base64url of what is secret: wiped also where it turns out to be none, as which it is empty.
 pub(crate) fn decode_secret(encoded: &str) -> Zeroizing<Vec<u8>> {
-    let Ok(len) = BASE64URL_NOPAD.decode_len(encoded.len()) else { return Zeroizing::default() };
-    let mut bytes = Zeroizing::new(vec![0; len]);
-    match BASE64URL_NOPAD.decode_mut(encoded.as_bytes(), &mut bytes) {
-        Ok(_) => bytes,
-        Err(_) => Zeroizing::default(),
-    }
+    let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(encoded.len())]);
+    let len = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).unwrap_or_default();
+    bytes.truncate(len);
+    bytes
 }
 
 /// Whether bytes begin like a text form, of whatever kind and version.

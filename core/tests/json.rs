@@ -8,7 +8,8 @@ use sealpoint_core::{Context, ErrorCode, Value};
 #[test]
 fn a_context_is_the_same_from_json() {
     let json = r#"{"tenant":"acme","purpose":"p","version":3,"a":"\u00e9\ud83d\ude00","b":-9223372036854775808,"c":18446744073709551615,
-        "d":0.1,"e":1152921504606846976.0,"f":1152921504606846976,"g":["hello","a,bc"],"h":[],"i":3.0,"j":"","k":1e+21,"l":-0.0}"#;
+        "d":"\u00003fb999999999999a","e":"\u000043b0000000000000","f":1152921504606846976,"g":["hello","a,bc","\u0000\u0000x"],"h":[],
+        "i":"\u00004008000000000000","j":"","k":"\u0000444b1ae4d6e2ef50","l":"\u00008000000000000000","m":"\u0000\u00003fb999999999999a","n":"\u0000\u0000"}"#;
     let expected = Context::new(&[
         ("tenant", Value::Text("acme")),
         ("purpose", Value::Text("p")),
@@ -19,12 +20,14 @@ fn a_context_is_the_same_from_json() {
         ("d", Value::Float(0.1)),
         ("e", Value::Float(1_152_921_504_606_846_976.0)),
         ("f", Value::Int(1_152_921_504_606_846_976)),
-        ("g", Value::List(&["hello", "a,bc"])),
+        ("g", Value::List(&["hello", "a,bc", "\0x"])),
         ("h", Value::List(&[])),
         ("i", Value::Float(3.0)),
         ("j", Value::Text("")),
         ("k", Value::Float(1e21)),
         ("l", Value::Float(-0.0)),
+        ("m", Value::Text("\u{0}3fb999999999999a")),
+        ("n", Value::Text("\0")),
     ]);
     assert_eq!(Context::from_json(json), expected);
     let base = Context::from_json(r#"{"tenant":"acme","purpose":"p"}"#).unwrap();
@@ -34,7 +37,7 @@ fn a_context_is_the_same_from_json() {
 #[test]
 fn floats_keep_every_bit() {
     for float in [f64::MIN_POSITIVE, 5e-324, 1.797_693_134_862_315_7e308, 0.1 + 0.2, 2.225_073_858_507_201e-308, 1.0 / 3.0] {
-        let json = format!(r#"{{"tenant":"acme","purpose":"p","x":{float:?}}}"#);
+        let json = format!(r#"{{"tenant":"acme","purpose":"p","x":"\u0000{:016x}"}}"#, float.to_bits());
         let expected = Context::new(&[("tenant", Value::Text("acme")), ("purpose", Value::Text("p")), ("x", Value::Float(float))]);
         assert_eq!(Context::from_json(&json), expected, "{float:e}");
     }
@@ -52,7 +55,16 @@ fn what_no_context_holds_is_refused() {
         r#"{"tenant":"acme","purpose":"p","a":true}"#,
         r#"{"tenant":"acme","purpose":"p","a":{}}"#,
         r#"{"tenant":"acme","purpose":"p","a":[1]}"#,
+        r#"{"tenant":"acme","purpose":"p","a":1.5}"#,
+        r#"{"tenant":"acme","purpose":"p","a":1e2}"#,
         r#"{"tenant":"acme","purpose":"p","a":1e999}"#,
+        r#"{"tenant":"acme","purpose":"p","a":18446744073709551616}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"\u0000"}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"\u00003FB999999999999A"}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"\u00003fb999999999999"}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"\u00007ff8000000000000"}"#,
+        r#"{"tenant":"acme","purpose":"p","a":"1","a":"1"}"#,
+        r#"{"tenant":"acme","purpose":"p","a":["\u00003fb999999999999a"]}"#,
         r#"{"tenant":"acme","purpose":"p","a":"\ud800"}"#,
         r#"{"tenant":"acme","purpose":"p","A":"x"}"#,
         r#"{"tenant":1,"purpose":"p"}"#,
@@ -81,7 +93,7 @@ fn fields_are_the_same_from_json() {
             })
         })
         .unwrap();
-    assert_eq!(fields_from_json(r#"[4,"id",{"a":1.5,"b":-1},null,[true,1152921504606846976.0]]"#), writer.finish());
+    assert_eq!(fields_from_json(r#"[4,"id",{"a":"\u00003ff8000000000000","b":-1},null,[true,"\u000043b0000000000000"]]"#), writer.finish());
 }
 
 #[test]
@@ -89,7 +101,11 @@ fn what_no_manifest_holds_is_refused() {
     for (json, code) in [
         ("", ErrorCode::InvalidArgument),
         (r#"["\ud800"]"#, ErrorCode::InvalidArgument),
-        ("[1e999]", ErrorCode::InvalidArgument),
+        ("[1.5]", ErrorCode::InvalidArgument),
+        ("[18446744073709551616]", ErrorCode::InvalidArgument),
+        (r#"["\u0000x"]"#, ErrorCode::InvalidArgument),
+        (r#"["\u00007ff0000000000000"]"#, ErrorCode::InvalidArgument),
+        (r#"[{"a":1,"a":1}]"#, ErrorCode::InvalidArgument),
         (&"[".repeat(100_000), ErrorCode::InvalidArgument),
         (&format!("{}{}", "[".repeat(20), "]".repeat(20)), ErrorCode::LimitExceeded),
     ] {
