@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 target=wasm32-unknown-unknown
 # What the npm package may add to a page, by `gzip -9`.
-limit=61440
+limit=81920
 
 fail() {
     echo "bindings-wasm: $*" >&2

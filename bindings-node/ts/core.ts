@@ -10,7 +10,7 @@
 /** Which kind of envelope: SPEC sections 4 and 6. */
 export type Kind = "data" | "wrapped-key";
 
-/** A context's pairs, or a manifest's fields, written by `transport.ts`: JSON in which a number without fraction and exponent is an integer. */
+/** A context's pairs, or a manifest's fields, written by `transport.ts`: JSON in which numbers are integers and floats are strings of U+0000 and their bits (`core/src/json.rs`). */
 export type Transport = string;
 
 export interface CoreContext {

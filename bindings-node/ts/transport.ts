@@ -1,4 +1,4 @@
-/** Pairs and fields as JSON for the core, in which a number without fraction and exponent is an integer and any other is a float. */
+/** Pairs and fields as JSON for the core, in which numbers are integers; a float is a string of U+0000 and its bits, and a string that begins with U+0000 gets another one. */
 
 import { isWellFormed } from "./check.js";
 import type { Transport } from "./core.js";
@@ -21,6 +21,7 @@ const MIN_INT = -(2n ** 63n);
 const MAX_INT = 2n ** 64n - 1n;
 /** The core's own bound is 16 (`MAX_CBOR_DEPTH`), and it says so: this one only ends a cycle. */
 const MAX_DEPTH = 64;
+const bits = new DataView(new ArrayBuffer(8));
 
 /** Throws: `tenant_required` (a tenant that is undefined or null), `invalid_context`. */
 export function writePairs(pairs: unknown): Transport {
@@ -43,12 +44,12 @@ export function writeFields(fields: readonly unknown[]): Transport {
 }
 
 function contextValue(value: unknown): string {
-  if (typeof value === "string") return quote(value, "invalid_context");
+  if (typeof value === "string") return quoteValue(value, "invalid_context");
   if (typeof value === "number" || typeof value === "bigint") return number(value, "invalid_context");
   if (!Array.isArray(value)) throw context("a context's values are strings, numbers, bigints and lists of strings");
   const items = Array.from(value, (item) => {
     if (typeof item !== "string") throw context("a list in a context holds strings");
-    return quote(item, "invalid_context");
+    return quoteValue(item, "invalid_context");
   });
   return `[${items.join(",")}]`;
 }
@@ -57,7 +58,7 @@ function fieldValue(value: unknown, depth: number): string {
   if (depth > MAX_DEPTH) throw fail("invalid_argument", "a manifest's fields are nested too deeply, or hold themselves");
   switch (typeof value) {
     case "string":
-      return quote(value, "invalid_argument");
+      return quoteValue(value, "invalid_argument");
     case "number":
     case "bigint":
       return number(value, "invalid_argument");
@@ -80,9 +81,15 @@ function number(value: number | bigint, code: ErrorCode): string {
     return String(value);
   }
   if (!Number.isFinite(value)) throw fail(code, "NaN and infinities cannot be sealed over");
-  const digits = String(value);
-  // What is written without a fraction is taken for an integer, which a number of this size is not known to be.
-  return Math.abs(value) > 2 ** 53 && !digits.includes("e") ? `${digits}.0` : digits;
+  // Beyond 2^53 a number is not known to be an integer.
+  if (Number.isInteger(value) && Math.abs(value) <= 2 ** 53) return String(value);
+  bits.setFloat64(0, value);
+  return `"\\u0000${bits.getBigUint64(0).toString(16).padStart(16, "0")}"`;
+}
+
+/** A string that is a value. */
+function quoteValue(text: string, code: ErrorCode): string {
+  return quote(text.startsWith("\0") ? `\0${text}` : text, code);
 }
 
 function quote(text: string, code: ErrorCode): string {

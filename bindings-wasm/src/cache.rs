@@ -57,10 +57,10 @@ impl CoreDekCache {
         Ok(self.active_dek(context, dek_purpose)?.map(CoreDek))
     }
 
-    pub fn named(&mut self, sealed: &Bytes) -> Result<Option<CoreDek>> {
-        let (start, now) = (sealed.take_start(HEAD_LEN)?, self.now());
+    pub fn named(&mut self, sealed: &Bytes, dek_purpose: u8) -> Result<Option<CoreDek>> {
+        let (start, purpose, now) = (sealed.take_start(HEAD_LEN)?, DekPurpose::from_number(dek_purpose)?, self.now());
         let dek_id = Head::parse(&start, sealed.length(), Kind::Data)?.key_id();
-        Ok(self.cache.get(dek_id, now).map(CoreDek))
+        Ok(self.cache.get_for(dek_id, purpose, now)?.map(CoreDek))
     }
 
     #[wasm_bindgen(js_name = sealInto)]

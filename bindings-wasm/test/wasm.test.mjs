@@ -321,9 +321,9 @@ test("a cache holds keys for its time", () => {
   assert.equal(cache.openInto(out, context, 1, room), 3);
   assert.deepEqual(cache.openTypedInto(out, context, 1, room), { contentType: "t", length: 3 });
   assert.equal(code(() => cache.openInto(out, context, 3, room)), "authentication_failed");
-  assert.deepEqual(cache.named(out).record(), dek.record());
+  assert.deepEqual(cache.named(out, 1).record(), dek.record());
   assert.deepEqual(cache.active(context, 1).record(), dek.record());
-  assert.equal(code(() => cache.named(fromHex("00"))), "plaintext_refused");
+  assert.equal(code(() => cache.named(fromHex("00"), 1)), "plaintext_refused");
   cache.advance(600);
   assert.equal(cache.active(context, 1), undefined);
   assert.equal(cache.size(), 1);
@@ -331,7 +331,7 @@ test("a cache holds keys for its time", () => {
   assert.equal(cache.contains(dek.record().dekId), false);
   assert.equal(cache.openInto(out, context, 1, room), -1);
   assert.equal(cache.openTypedInto(out, context, 1, room), undefined);
-  assert.equal(cache.named(out), undefined);
+  assert.equal(cache.named(out, 1), undefined);
   cache.insert(dek, false);
   assert.equal(cache.setActive("acme", 1, dek.record().dekId), true);
   assert.equal(cache.evictTenant("acme"), 1);
