@@ -290,7 +290,7 @@ def test_a_kek_and_a_key_store_outlive_the_server(stand_in: Path, tmp_path: Path
     ("options", "code", "reason"),
     [
         ([], 1, r"SEALPOINT_KEK is not set.*--demo"),
-        (["--demo", "--package", "{tmp}"], 1, r"not the built npm package.*npm run build"),
+        (["--demo", "--package", "{tmp}"], 1, r"not the built npm package.*make build"),
         (["--demo", "--port", "{taken}"], 1, r"port \d+ of 127\.0\.0\.1 cannot be had"),
         (["--demo", "--store", "sqlite:///keys.db"], 2, r"never be opened again"),
         (["--demo", "--port", "65536"], 2, r"a number from 0 to 65535"),
@@ -323,8 +323,8 @@ def test_the_page(browser: str, tmp_path: Path) -> None:
     for there, what in (
         (executable, f"no {browser} (Debian: apt install chromium firefox-esr)"),
         (node, "no Node 20 or newer (Debian: apt install nodejs npm)"),
-        ((PACKAGE / "dist").is_dir(), "the npm package is not built (npm ci && npm run build in bindings-node)"),
-        ((PACKAGE / "node_modules" / "puppeteer-core").is_dir(), "no puppeteer-core (npm ci in bindings-node)"),
+        ((PACKAGE / "dist").is_dir(), "the npm package is not built (make build)"),
+        ((PACKAGE / "node_modules" / "puppeteer-core").is_dir(), "no puppeteer-core (make build)"),
     ):
         if not there:
             pytest.skip(f"the page was not tried in {browser}: {what}")

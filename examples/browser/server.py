@@ -63,9 +63,7 @@ def _pages(package: Path) -> dict[str, Answer]:
         exports = json.loads((package / "package.json").read_bytes())["exports"]
         return pages_from(HERE / "page", package / exports["."]["browser"]["default"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise CannotStart(
-            f"{package} is not the built npm package: build it there (npm ci && npm run build), or name one with --package"
-        ) from None
+        raise CannotStart(f"{package} is not the built npm package: `make build` builds it, or name one with --package") from None
 
 
 def _listening(port: int, keyring: Keyring, records: Records, pages: dict[str, Answer]) -> Site:
