@@ -59,10 +59,7 @@ function step(name, run) {
   });
 }
 
-/**
- * The page, as if it had just been visited. What violates its policy while it loads is in Chromium's console; Firefox says it to listeners only, and a script that adds
- * one before everything else makes an error there by itself.
- */
+/** The page, as if it had just been visited. The listener comes after it has loaded: a script that runs before everything else makes an error by itself in Firefox. */
 async function load() {
   await page.goto(url, { waitUntil: "load" });
   await page.evaluate(() => {
