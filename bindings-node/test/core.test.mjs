@@ -26,7 +26,7 @@ const contract = readFileSync(new URL("../ts/core.ts", import.meta.url), "utf8")
 const namesIn = (name) =>
   [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
 
-const handleTypes = [...contract.matchAll(/^export interface (Core\w+) \{[^}]*free\(\)/gms)].map((match) => match[1]);
+const handleTypes = [...contract.matchAll(/^export interface (Core\w+) \{\n(?:(?!\}).*\n)*? {2}free\(\)/gm)].map((match) => match[1]);
 const functionsOf = (module) =>
   Object.keys(module).filter((name) => typeof module[name] === "function" && ![...handleTypes, "initSync", "default"].includes(name));
 const methodsOf = (handle) => Object.getOwnPropertyNames(Object.getPrototypeOf(handle)).filter((name) => !/^(constructor|__\w+)$/.test(name));

@@ -255,12 +255,11 @@ function envelopeOf({ envelope }) {
 }
 
 function contextOf(pairs) {
-  const float = (bits) => Buffer.from(bits, "hex").readDoubleBE();
   const value = ([kind, given]) =>
     ({
       text: () => JSON.stringify(given),
       int: () => given,
-      float: () => JSON.stringify(float(given)).replace(/^-?\d+$/, "$&.0"),
+      float: () => JSON.stringify(`\0${given}`),
       repeat: () => JSON.stringify(given.text?.repeat(given.count)),
     })[kind]();
   return core.newContext(`{${pairs.map(([key, given]) => `${JSON.stringify(key)}:${value(Object.entries(given)[0])}`).join()}}`);
