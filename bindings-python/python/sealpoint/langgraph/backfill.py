@@ -18,7 +18,7 @@ from sealpoint.langgraph.configs import asked_of
 from sealpoint.langgraph.metadata import SEALED_KEY
 from sealpoint.langgraph.positions import position
 from sealpoint.langgraph.saver import Damage, SealedSaver
-from sealpoint.langgraph.sealer import is_unsealed
+from sealpoint.langgraph.sealer import is_primitive, is_unsealed
 from sealpoint.langgraph.steps import run
 from sealpoint.migration import Migration
 from sealpoint.tenants import Config, TenantSource, check_source, resolve_tenant
@@ -159,10 +159,12 @@ class _Thread:
             place: RunnableConfig = {"configurable": {"thread_id": self._thread, "checkpoint_ns": ns}}
             if parent:
                 place["configurable"]["checkpoint_id"] = parent
-            versions = old.checkpoint["channel_versions"]
+            values = old.checkpoint["channel_values"]
+            # A primitive stays where it lies, in the row or in the table of values: it is not new.
+            versions = {name: at for name, at in old.checkpoint["channel_versions"].items() if not is_primitive(values.get(name))}
             sealing = self._saver._sealer.put(self._tenant, place, old.checkpoint, old.metadata, versions)
-            checkpoint, metadata = run(sealing, self._saver._keyring)
-            self._rows.put(self._thread, ns, cast(dict[str, Any], checkpoint), cast(dict[str, Any], metadata), self._dumps)
+            sealed = run(sealing, self._saver._keyring)
+            self._rows.put(self._thread, ns, cast(dict[str, Any], sealed.checkpoint), cast(dict[str, Any], sealed.metadata), self._dumps)
             count += 1
         return count
 

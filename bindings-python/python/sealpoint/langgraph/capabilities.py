@@ -71,7 +71,7 @@ def copy_thread(self: "SealedSaver", source_thread_id: str, target_thread_id: st
         checkpoint = copy.found.checkpoint
         versions = checkpoint["channel_versions"]
         sealed = run(self._sealer.put(tenant, copy.config, checkpoint, copy.found.metadata, versions), self._keyring)
-        self._storage.put(copy.config, *sealed, versions)
+        self._storage.put(copy.config, sealed.checkpoint, sealed.metadata, versions)
         for writes, task_id, path in copy.writes:
             sealed_writes = run(self._sealer.writes(tenant, copy.writes_config, writes, task_id), self._keyring)
             self._storage.put_writes(copy.writes_config, sealed_writes, task_id, *self._path("put_writes", path))
@@ -85,7 +85,7 @@ async def acopy_thread(self: "SealedSaver", source_thread_id: str, target_thread
         checkpoint = copy.found.checkpoint
         versions = checkpoint["channel_versions"]
         sealed = await arun(self._sealer.put(tenant, copy.config, checkpoint, copy.found.metadata, versions), self._keyring)
-        await self._storage.aput(copy.config, *sealed, versions)
+        await self._storage.aput(copy.config, sealed.checkpoint, sealed.metadata, versions)
         for writes, task_id, path in copy.writes:
             sealed_writes = await arun(self._sealer.writes(tenant, copy.writes_config, writes, task_id), self._keyring)
             await self._storage.aput_writes(copy.writes_config, sealed_writes, task_id, *self._path("aput_writes", path))

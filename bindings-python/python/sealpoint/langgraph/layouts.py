@@ -15,8 +15,8 @@ class Layout:
     """Of `channel_values` only those named in `new_versions` are stored; the others are not even looked at."""
 
     inline_primitives: bool = False
-    """None, booleans, numbers and strings stay inline in the checkpoint's row, whatever `new_versions` says, and come back from there:
-    they must become text envelopes, or they would be lost."""
+    """None, booleans, numbers and strings stay inline in the checkpoint's row, whatever `new_versions` says, and come back from there
+    unless the table of values has one of their version: unless that is known they must become text envelopes, or they would be lost."""
 
     json_row: bool = False
     """The checkpoint's row is JSON: envelopes in it must be text."""

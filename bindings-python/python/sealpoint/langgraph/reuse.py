@@ -1,5 +1,6 @@
-"""Envelopes that can be stored again without sealing again."""
+"""Envelopes that can be stored again without sealing again, or need not be stored again at all."""
 
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,11 +21,12 @@ MAX_BYTES = 64 << 20
 
 
 class Kept:
-    """One channel's envelope, with the version and the very object that it was made from or opened to."""
+    """One channel's envelope, with the version and the very object that it was made from or opened to. None: it lies in the saver's table
+    of values, under that version."""
 
     __slots__ = ("_dek_id", "envelope", "value", "version")
 
-    def __init__(self, version: object, value: object, envelope: bytes | str) -> None:
+    def __init__(self, version: object, value: object, envelope: bytes | str | None) -> None:
         self.version, self.value, self.envelope = version, value, envelope
         self._dek_id: bytes | None = None
 
@@ -33,14 +35,16 @@ class Kept:
         return self.value is value and self.version == version and type(self.version) is type(version)
 
     @property
-    def dek_id(self) -> bytes:
-        if self._dek_id is None:
+    def dek_id(self) -> bytes | None:
+        if self._dek_id is None and self.envelope is not None:
             self._dek_id = envelope_dek_id(self.envelope)
         return self._dek_id
 
     @property
     def cost(self) -> int:
         """Bytes, roughly: the envelope, the value, and what holds them. Objects take some four times their serialized form."""
+        if self.envelope is None:
+            return 256 + sys.getsizeof(self.value)
         return 256 + len(self.envelope) * (2 if type(self.value) in _IMMUTABLE else 5)
 
 

@@ -108,14 +108,18 @@ class SealedSaver(BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         tenant = resolve_tenant(self._source, config)
         sealed = run(self._sealer.put(tenant, config, checkpoint, metadata, new_versions), self._keyring)
-        return returned_config(self._source, self._storage.put(stripped(config), *sealed, new_versions), tenant)
+        stored = self._storage.put(stripped(config), sealed.checkpoint, sealed.metadata, new_versions)
+        self._sealer.stored(sealed)
+        return returned_config(self._source, stored, tenant)
 
     async def aput(
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
     ) -> RunnableConfig:
         tenant = resolve_tenant(self._source, config)
         sealed = await arun(self._sealer.put(tenant, config, checkpoint, metadata, new_versions), self._keyring)
-        return returned_config(self._source, await self._storage.aput(stripped(config), *sealed, new_versions), tenant)
+        stored = await self._storage.aput(stripped(config), sealed.checkpoint, sealed.metadata, new_versions)
+        self._sealer.stored(sealed)
+        return returned_config(self._source, stored, tenant)
 
     def put_writes(self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = "") -> None:
         tenant = resolve_tenant(self._source, config)

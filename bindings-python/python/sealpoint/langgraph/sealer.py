@@ -22,13 +22,15 @@ from sealpoint.langgraph.container import unmark_snapshot
 from sealpoint.langgraph.layouts import Layout
 from sealpoint.langgraph.metadata import CLEAR, SEALED_KEY, matches, split
 from sealpoint.langgraph.positions import TASKS, Position, position
-from sealpoint.langgraph.reuse import Kept, SealedValues, is_worth_keeping
+from sealpoint.langgraph.reuse import Kept, Place, SealedValues, is_worth_keeping
 from sealpoint.langgraph.steps import Item, Open, Seal, SealMany, Steps
 from sealpoint.migration import Window
 
 _KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"})
 _PAD_BELOW = 1024
 _PAD_CHARACTERS = 256
+_LARGE_CHARACTERS = 16 << 10
+"""Of a string, from which on it is stored once, in the table of values, rather than with each checkpoint (SPEC section 7.2)."""
 
 
 class Asked(NamedTuple):
@@ -37,6 +39,15 @@ class Asked(NamedTuple):
     thread: str | None
     ns: str | None
     checkpoint: str | None
+
+
+class Sealed(NamedTuple):
+    """What the inner saver gets, and what to keep once it has it."""
+
+    checkpoint: Checkpoint
+    metadata: CheckpointMetadata
+    place: Place
+    kept: Mapping[str, Kept]
 
 
 class Sealer:
@@ -53,8 +64,8 @@ class Sealer:
 
     def put(
         self, tenant: str, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, new_versions: ChannelVersions
-    ) -> Steps[tuple[Checkpoint, CheckpointMetadata]]:
-        """The checkpoint and the metadata that the inner saver gets."""
+    ) -> Steps[Sealed]:
+        """The checkpoint sealed. Call `stored` when the inner saver has it."""
         conf = config["configurable"]
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
         first = conf.get("checkpoint_id") is None
@@ -66,7 +77,7 @@ class Sealer:
         rest_type, rest_payload = self.serde.dumps_typed(rest)
         reuse = True
         while True:
-            sealed, manifest, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, first, reuse)
+            sealed, manifest, kept, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, first, reuse)
             record = manifest_payload(
                 _fields(checkpoint, clear), parent=parent, exact=self.layout.exact, channels=manifest, metadata=rest_payload
             )
@@ -79,7 +90,12 @@ class Sealer:
                 break
             reuse = False
         clear[SEALED_KEY] = text
-        return sealed, cast(CheckpointMetadata, clear)
+        return Sealed(sealed, cast(CheckpointMetadata, clear), (at.tenant, at.thread, at.ns), kept)
+
+    def stored(self, sealed: Sealed) -> None:
+        """Not before: of what failed to be stored, the next checkpoint must hold it all."""
+        if self._reuses:
+            self.reuse.keep(sealed.place, sealed.kept)
 
     def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
         conf = config["configurable"]
@@ -99,11 +115,11 @@ class Sealer:
 
     def _seal_checkpoint(
         self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
-    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], list[Kept]]]:
+    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], dict[str, Kept], list[Kept]]]:
         layout, dumps = self.layout, self.serde.dumps_typed
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
         tasks_apart = _tasks_apart(checkpoint)
-        kept = self.reuse.of((at.tenant, at.thread, at.ns)) if reuse and self._reuses else {}
+        kept = self.reuse.of((at.tenant, at.thread, at.ns)) if self._reuses else {}
         keeping: dict[str, Kept] = {}
         values: dict[str, Any] = {}
         listed: list[str] = []
@@ -113,14 +129,29 @@ class Sealer:
         in_row: set[str] = set()
         for name, value in (checkpoint.get("channel_values") or {}).items():
             version = versions.get(name)
+            is_new = name in new_versions
             is_snapshot = isinstance(value, _DeltaSnapshot)
-            held = layout.exact or (layout.inline_primitives and _is_primitive(value))
-            stored = not layout.new_versions_only or name in new_versions or held
+            entry = None if is_new else kept.get(name)
+            if entry is not None and not (entry.holds(version, value) and (reuse or entry.envelope is None)):
+                entry = None
+            held = layout.exact or (layout.inline_primitives and is_primitive(value))
+            if (
+                layout.inline_primitives
+                and is_new
+                and _is_large(value)
+                and (type(version) is str and new_versions[name] == version)
+                and not (tasks_apart and name == TASKS)
+            ):
+                held, keeping[name] = False, Kept(version, value, None)
+            elif entry is not None and entry.envelope is None and not first:
+                held, keeping[name] = False, entry
+            stored = not layout.new_versions_only or is_new or held
             text = held and layout.json_row
             # A saver with a table for values gives back only what has a version, and on a thread's first checkpoint only what is new.
             if (held or (version is not None and (stored or not first))) and not (tasks_apart and name == TASKS):
                 listed.append(name)
-            if held and not is_snapshot:
+            # Of what is not new, a table of values may have this version too, which then goes before what lies in the row.
+            if held and not is_snapshot and (is_new or layout.exact):
                 in_row.add(name)
             # Where primitives stay inline, a marker stays there for a snapshot, whatever `new_versions` says.
             if not stored and not (is_snapshot and layout.inline_primitives):
@@ -129,12 +160,7 @@ class Sealer:
                 values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name), text)))
             elif tasks_apart and name == TASKS:
                 values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name), text)
-            elif (
-                (entry := kept.get(name)) is not None
-                and name not in new_versions
-                and entry.holds(version, value)
-                and (isinstance(entry.envelope, str) or not text)
-            ):
+            elif entry is not None and entry.envelope is not None:
                 values[name] = entry.envelope
                 keeping[name] = entry
                 reused.append(entry)
@@ -149,8 +175,6 @@ class Sealer:
             # What a step left as it was, the next one may leave too; what changes at each step is not worth the memory.
             if name not in new_versions and is_worth_keeping(value, envelope):
                 keeping[name] = Kept(version, value, envelope)
-        if keeping or kept:
-            self.reuse.keep((at.tenant, at.thread, at.ns), keeping)
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
             if field in layout.own_fields:
@@ -159,7 +183,7 @@ class Sealer:
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
             sealed[field] = yield from self._seal_value(sealed[field], context, layout.json_row)
         manifest = [(name, values[name] if name in in_row else None) for name in listed]
-        return cast(Checkpoint, sealed), manifest, reused
+        return cast(Checkpoint, sealed), manifest, keeping, reused
 
     def value(self, at: Position, name: str, version: Any, value: Any) -> Steps[Any]:
         """One channel's value for a table of values."""
@@ -169,7 +193,7 @@ class Sealer:
 
     def _is_stored_again(self, value: Any) -> bool:
         """With each checkpoint, although it did not change."""
-        return not self.layout.new_versions_only or (self.layout.inline_primitives and _is_primitive(value))
+        return not self.layout.new_versions_only or (self.layout.inline_primitives and is_primitive(value))
 
     def _seal_many(self, base: Context, items: list[Item]) -> Steps[list[Any]]:
         sealed: list[Any] | None = self.keyring._cache.seal_many(base, items) if items else []
@@ -355,7 +379,9 @@ class Sealer:
                 raise where(error, f"channel {name!r}") from None
             out[name] = loaded = loads(opened)
             if self._is_stored_again(loaded) and is_worth_keeping(loaded, value):
-                keeping[name] = Kept(version, loaded, value)
+                # A row of JSON holds text: bytes come from the table.
+                in_table = self.layout.inline_primitives and isinstance(value, bytes)
+                keeping[name] = Kept(version, loaded, None if in_table else value)
         if keeping and only is None:
             self.reuse.keep((at.tenant, at.thread, at.ns), keeping)
         return out
@@ -423,13 +449,17 @@ def _tasks_apart(checkpoint: Mapping[str, Any]) -> bool:
     return not isinstance(v, int) or v < 4
 
 
-def _is_primitive(value: Any) -> bool:
+def is_primitive(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
+
+
+def _is_large(value: Any) -> bool:
+    return isinstance(value, str) and len(value) >= _LARGE_CHARACTERS
 
 
 def _is_padded(value: Any) -> bool:
     """Lengths tell "approved" from "denied" (SPEC section 4.1)."""
-    return _is_primitive(value) and (not isinstance(value, str) or len(value) <= _PAD_CHARACTERS)
+    return is_primitive(value) and (not isinstance(value, str) or len(value) <= _PAD_CHARACTERS)
 
 
 def is_unsealed(value: Any) -> bool:
