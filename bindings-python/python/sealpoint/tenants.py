@@ -88,10 +88,12 @@ def resolve_tenant(source: TenantSource, config: Config | None) -> str:
     if isinstance(source, FromConfig):
         configurable = (config or {}).get("configurable") or {}
         if source.key in configurable:
-            return _checked(
-                configurable[source.key],
-                f"config['configurable'][{source.key!r}] is no tenant: a string that is not empty is needed",
-            )
+            tenant = configurable[source.key]
+            if not isinstance(tenant, str) or not tenant:
+                raise TenantRequiredError(
+                    "tenant_required", f"config['configurable'][{source.key!r}] is no tenant: a string that is not empty is needed"
+                )
+            return tenant
         scoped = _scope.get()
         thread = configurable.get("thread_id")
         if isinstance(thread, OwnedThread) and thread.source == source:

@@ -1,7 +1,5 @@
 """LangGraph configs on their way in."""
 
-from typing import Any
-
 from langchain_core.runnables import RunnableConfig
 
 from sealpoint.langgraph.sealer import Asked
@@ -14,7 +12,10 @@ def stripped(config: RunnableConfig) -> RunnableConfig:
     """What the inner saver may see: with the whole config it would store the user's keys in the clear itself."""
     if not (conf := config.get("configurable")):
         return {}
-    return {"configurable": {key: _plain(conf[key]) for key in _KEPT if key in conf}}
+    kept = {key: conf[key] for key in _KEPT if key in conf}
+    if isinstance(thread := kept.get("thread_id"), OwnedThread):
+        kept["thread_id"] = str.__str__(thread)  # without the tenant that it carries
+    return {"configurable": kept}
 
 
 def asked_of(config: RunnableConfig | None, *, ns: str | None = None) -> Asked:
@@ -22,8 +23,3 @@ def asked_of(config: RunnableConfig | None, *, ns: str | None = None) -> Asked:
     conf = (config or {}).get("configurable") or {}
     thread, asked_ns, checkpoint = conf.get("thread_id"), conf.get("checkpoint_ns"), conf.get("checkpoint_id")
     return Asked(None if thread is None else str(thread), ns if asked_ns is None else asked_ns, str(checkpoint) if checkpoint else None)
-
-
-def _plain(value: Any) -> Any:
-    """Without the tenant that a thread id from a returned config carries."""
-    return str.__str__(value) if isinstance(value, OwnedThread) else value

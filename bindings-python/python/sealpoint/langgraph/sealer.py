@@ -68,25 +68,23 @@ class Sealer:
         """The checkpoint sealed. Call `stored` when the inner saver has it."""
         conf = config["configurable"]
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
-        first = conf.get("checkpoint_id") is None
-        parent: str | None = None if self.layout.latest_only else conf.get("checkpoint_id")
+        before: str | None = conf.get("checkpoint_id")
+        parent = None if self.layout.latest_only else before
         clear, rest = split(get_checkpoint_metadata(config, metadata))
         if self.layout.string_versions:
             versions = {channel: str(version) for channel, version in (checkpoint.get("channel_versions") or {}).items()}
             checkpoint = cast(Checkpoint, {**checkpoint, "channel_versions": versions})
-        rest_type, rest_payload = self.serde.dumps_typed(rest)
+        kind, payload = self.serde.dumps_typed(rest)
         reuse = True
         while True:
-            sealed, manifest, kept, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, first, reuse)
-            record = manifest_payload(
-                _fields(checkpoint, clear), parent=parent, exact=self.layout.exact, channels=manifest, metadata=rest_payload
-            )
+            sealed, listed, kept, reused = yield from self._seal_checkpoint(at, checkpoint, new_versions or {}, before is None, reuse)
+            record = manifest_payload(_fields(checkpoint, clear), parent=parent, exact=self.layout.exact, channels=listed, metadata=payload)
             context = at.metadata.extend(checkpoint=checkpoint["id"])
-            text = self.keyring._cache.seal(record, context, rest_type, True, True)
+            text = self.keyring._cache.seal(record, context, kind, True, True)
             if text is None:
-                text = yield Seal(record, context, rest_type, True, True)
+                text = yield Seal(record, context, kind, True, True)
             # Whatever was just sealed names the active key: an envelope that was kept from before a rotation must not live on.
-            if not reused or {kept.dek_id for kept in reused} == {envelope_dek_id(text)}:
+            if not reused or {entry.dek_id for entry in reused} == {envelope_dek_id(text)}:
                 break
             reuse = False
         clear[SEALED_KEY] = text
@@ -98,13 +96,13 @@ class Sealer:
             self.reuse.keep(sealed.place, sealed.kept)
 
     def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
-        conf = config["configurable"]
+        conf, dumps = config["configurable"], self.serde.dumps_typed
         at = position(tenant, str(conf["thread_id"]), conf.get("checkpoint_ns") or "")
         place = ("checkpoint", "" if self.layout.mixes_writes else str(conf["checkpoint_id"]), "task", str(task_id), "channel")
         items: list[Item] = []
         tasks: list[Item] = []
         for channel, value in writes:
-            kind, payload = self.serde.dumps_typed(value)
+            kind, payload = dumps(value)
             pairs, of = (("channel", channel), tasks) if channel == TASKS else ((*place, channel), items)
             of.append((pairs, payload, kind, len(payload) <= _PAD_BELOW or _is_padded(value), False))
         sealed = yield from self._seal_many(at.write, items)
@@ -115,50 +113,43 @@ class Sealer:
 
     def _seal_checkpoint(
         self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
-    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], dict[str, Kept], list[Kept]]]:
+    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], Mapping[str, Kept], list[Kept]]]:
+        """The checkpoint as it is stored, the channels for its manifest, what to keep for the next one, and what was reused."""
         layout, dumps = self.layout, self.serde.dumps_typed
+        exact, inline = layout.exact, layout.inline_primitives
         versions: Mapping[str, Any] = checkpoint.get("channel_versions") or {}
-        tasks_apart = _tasks_apart(checkpoint)
-        kept = self.reuse.of((at.tenant, at.thread, at.ns)) if self._reuses else {}
+        apart = TASKS if _tasks_apart(checkpoint) else None
+        kept = self.reuse.of((at.tenant, at.thread, at.ns)) if self._reuses else None
         keeping: dict[str, Kept] = {}
         values: dict[str, Any] = {}
-        listed: list[str] = []
+        listed: list[tuple[str, bool]] = []
         items: list[Item] = []
-        made: list[tuple[str, Any, Any]] = []
+        made: list[str] = []
         reused: list[Kept] = []
-        in_row: set[str] = set()
-        for name, value in (checkpoint.get("channel_values") or {}).items():
-            version = versions.get(name)
-            is_new = name in new_versions
-            is_snapshot = isinstance(value, _DeltaSnapshot)
-            entry = None if is_new else kept.get(name)
+        channels = checkpoint.get("channel_values") or {}
+        for name, value in channels.items():
+            version, is_new, is_snapshot = versions.get(name), name in new_versions, isinstance(value, _DeltaSnapshot)
+            entry = kept.get(name) if kept and not is_new else None
             if entry is not None and not (entry.holds(version, value) and (reuse or entry.envelope is None)):
                 entry = None
-            held = layout.exact or (layout.inline_primitives and is_primitive(value))
-            if (
-                layout.inline_primitives
-                and is_new
-                and _is_large(value)
-                and (type(version) is str and new_versions[name] == version)
-                and not (tasks_apart and name == TASKS)
-            ):
-                held, keeping[name] = False, Kept(version, value, None)
-            elif entry is not None and entry.envelope is None and not first:
-                held, keeping[name] = False, entry
-            stored = not layout.new_versions_only or is_new or held
-            text = held and layout.json_row
+            in_row = exact or (inline and is_primitive(value))
+            if inline and in_row and name != apart:
+                if is_new and _is_large(value) and type(version) is str and new_versions[name] == version:
+                    in_row, keeping[name] = False, Kept(version, value, None)
+                elif entry is not None and entry.envelope is None and not first:
+                    in_row, keeping[name] = False, entry
+            stored = in_row or is_new or not layout.new_versions_only
             # A saver with a table for values gives back only what has a version, and on a thread's first checkpoint only what is new.
-            if (held or (version is not None and (stored or not first))) and not (tasks_apart and name == TASKS):
-                listed.append(name)
-            # Of what is not new, a table of values may have this version too, which then goes before what lies in the row.
-            if held and not is_snapshot and (is_new or layout.exact):
-                in_row.add(name)
+            if name != apart and (in_row or (version is not None and (stored or not first))):
+                # Of what is not new, such a table may have this version too, which then goes before what lies in the row.
+                listed.append((name, in_row and not is_snapshot and (is_new or exact)))
             # Where primitives stay inline, a marker stays there for a snapshot, whatever `new_versions` says.
-            if not stored and not (is_snapshot and layout.inline_primitives):
+            if not stored and not (is_snapshot and inline):
                 continue
+            text = in_row and layout.json_row
             if is_snapshot:
                 values[name] = _DeltaSnapshot((yield from self._seal_value(value.value, at.delta.extend(channel=name), text)))
-            elif tasks_apart and name == TASKS:
+            elif name == apart:
                 values[name] = yield from self._seal_value(value, at.tasks.extend(channel=name), text)
             elif entry is not None and entry.envelope is not None:
                 values[name] = entry.envelope
@@ -168,13 +159,14 @@ class Sealer:
                 kind, payload = dumps(value)
                 pairs = ("channel", name, "version", "" if version is None else version)
                 items.append((pairs, payload, kind, len(payload) <= _PAD_BELOW or _is_padded(value), text))
-                made.append((name, version, value))
+                made.append(name)
                 values[name] = None  # its place in the order
-        for (name, version, value), envelope in zip(made, (yield from self._seal_many(at.channel, items)), strict=True):
-            values[name] = envelope
-            # What a step left as it was, the next one may leave too; what changes at each step is not worth the memory.
-            if name not in new_versions and is_worth_keeping(value, envelope):
-                keeping[name] = Kept(version, value, envelope)
+        values.update(zip(made, (yield from self._seal_many(at.channel, items)), strict=True))
+        if kept is not None:
+            for name in made:
+                # What a step left as it was, the next one may leave too; what changes at each step is not worth the memory.
+                if name not in new_versions and is_worth_keeping(value := channels[name], values[name]):
+                    keeping[name] = Kept(versions.get(name), value, values[name])
         sealed: dict[str, Any] = {**checkpoint, "channel_values": values}
         for field in checkpoint.keys() - _KNOWN_FIELDS:
             if field in layout.own_fields:
@@ -182,8 +174,7 @@ class Sealer:
                 continue
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
             sealed[field] = yield from self._seal_value(sealed[field], context, layout.json_row)
-        manifest = [(name, values[name] if name in in_row else None) for name in listed]
-        return cast(Checkpoint, sealed), manifest, keeping, reused
+        return cast(Checkpoint, sealed), [(name, values[name] if in_row else None) for name, in_row in listed], keeping, reused
 
     def value(self, at: Position, name: str, version: Any, value: Any) -> Steps[Any]:
         """One channel's value for a table of values."""
