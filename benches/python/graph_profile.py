@@ -103,7 +103,7 @@ _PLACES = (
 )
 _NATIVE = (
     ("manifest_", "manifest"),
-    ("'seal' of", "sealing and opening"),
+    ("'seal", "sealing and opening"),
     ("'open' of", "sealing and opening"),
     ("'extend' of", "contexts"),
     ("Context", "contexts"),

@@ -47,7 +47,8 @@ class Sealed(NamedTuple):
     checkpoint: Checkpoint
     metadata: CheckpointMetadata
     place: Place
-    kept: Mapping[str, Kept]
+    kept: Mapping[str, Kept] | None
+    """None: as before."""
 
 
 class Sealer:
@@ -92,7 +93,7 @@ class Sealer:
 
     def stored(self, sealed: Sealed) -> None:
         """Not before: of what failed to be stored, the next checkpoint must hold it all."""
-        if self._reuses:
+        if sealed.kept is not None:
             self.reuse.keep(sealed.place, sealed.kept)
 
     def writes(self, tenant: str, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str) -> Steps[list[tuple[str, Any]]]:
@@ -113,7 +114,7 @@ class Sealer:
 
     def _seal_checkpoint(
         self, at: Position, checkpoint: Checkpoint, new_versions: ChannelVersions, first: bool, reuse: bool
-    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], Mapping[str, Kept], list[Kept]]]:
+    ) -> Steps[tuple[Checkpoint, list[tuple[str, bytes | str | None]], Mapping[str, Kept] | None, list[Kept]]]:
         """The checkpoint as it is stored, the channels for its manifest, what to keep for the next one, and what was reused."""
         layout, dumps = self.layout, self.serde.dumps_typed
         exact, inline = layout.exact, layout.inline_primitives
@@ -174,7 +175,8 @@ class Sealer:
                 continue
             context = at.field.extend(checkpoint=checkpoint["id"], field=field)
             sealed[field] = yield from self._seal_value(sealed[field], context, layout.json_row)
-        return cast(Checkpoint, sealed), [(name, values[name] if in_row else None) for name, in_row in listed], keeping, reused
+        manifest = [(name, values[name] if in_row else None) for name, in_row in listed]
+        return cast(Checkpoint, sealed), manifest, keeping if keeping or kept else None, reused
 
     def value(self, at: Position, name: str, version: Any, value: Any) -> Steps[Any]:
         """One channel's value for a table of values."""
