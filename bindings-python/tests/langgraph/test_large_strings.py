@@ -10,14 +10,17 @@ import ormsgpack
 import psycopg
 import pytest
 from backends import AsyncPostgres, Backend, Postgres
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from psycopg.types.json import Jsonb
 from test_attacks import NEW, OLD, checkpoint, config, refused
 from typing_extensions import TypedDict
 
 from conftest import MakeBackend
-from sealpoint import Keyring, Migration
+from sealpoint import DataKey, Keyring, Migration
+from sealpoint._native import envelope_dek_id
 from sealpoint.langgraph import SealedSaver, backfill, fixed, from_config
+from sealpoint.langgraph.capabilities import copy_thread
 
 HERE, AFTER_OLD = config("acme", "t1"), config("acme", "t1", "", OLD)
 METADATA: Any = {"source": "loop", "step": 1, "parents": {}}
@@ -151,17 +154,25 @@ def test_on_a_first_checkpoint_nothing_lies_in_the_table(make_backend: MakeBacke
         assert role(saver, backend) == LARGE
 
 
-def test_after_a_rotation_it_stays_where_it_is(make_backend: MakeBackend, keyring: Keyring) -> None:
-    from sealpoint import DataKey
-
-    backend = make_backend(Postgres)
+@pytest.mark.parametrize("read", [False, True], ids=["written", "read"])
+def test_after_a_rotation_it_stays_where_it_is(make_backend: MakeBackend, keyring: Keyring, read: bool) -> None:
+    """While what is stored again is sealed with the new key."""
+    backend, third = make_backend(Postgres), NEW + "9"
     with opened(backend, keyring) as saver:
-        first = first_put(saver, backend)
+        first = checkpoint(OLD, LARGE, "1")
+        for part, value in (("channel_values", "small"), ("channel_versions", "1")):
+            first[part]["name"] = value
+        saver.put(HERE, first, METADATA, first["channel_versions"])
+        saver.put(AFTER_OLD, {**first, "id": NEW}, METADATA, {})
+        found = saver.get_tuple(HERE).checkpoint if read else first
         key, _ = DataKey.generate(tenant="acme", version=2)
         keyring._cache.insert(key, active=True)
-        saver.put(AFTER_OLD, {**first, "id": NEW}, METADATA, {})
-        assert rows(backend) == ({OLD: False, NEW: False}, ["1"])
-        assert role(saver, backend) == LARGE
+        saver.put(config("acme", "t1", "", NEW), {**found, "id": third}, METADATA, {})
+        assert rows(backend) == ({OLD: False, NEW: False, third: False}, ["1"])
+        assert role(saver, backend, third) == LARGE
+    with psycopg.connect(backend.place) as sql:
+        texts = sql.execute("SELECT checkpoint->'channel_values'->>'name' FROM checkpoints ORDER BY checkpoint_id").fetchall()
+    assert [envelope_dek_id(text) == key.dek_id for (text,) in texts] == [False, False, True]
 
 
 class State(TypedDict, total=False):
@@ -213,10 +224,6 @@ def test_a_copy_of_a_thread(make_backend: MakeBackend, keyring: Keyring) -> None
     with opened(backend, keyring) as saver:
         run = graph(saver)
         run.invoke({"count": 0}, HERE)
-        from langgraph.checkpoint.base import BaseCheckpointSaver
-
-        from sealpoint.langgraph.capabilities import copy_thread
-
         assert type(saver).copy_thread is BaseCheckpointSaver.copy_thread, "Postgres copies rows, if at all"
         copy_thread(saver, "t1", "t2")
         there = config("acme", "t2")
