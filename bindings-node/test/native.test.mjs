@@ -8,7 +8,12 @@ import { test } from "node:test";
 import { Worker } from "node:worker_threads";
 
 const built = new URL("../build/native/", import.meta.url);
-const path = process.env.SEALPOINT_NATIVE ?? new URL(readdirSync(built).find((name) => name.endsWith(".node")), built).pathname;
+const path =
+  process.env.SEALPOINT_NATIVE ??
+  new URL(
+    readdirSync(built).find((name) => name.endsWith(".node")),
+    built,
+  ).pathname;
 const core = createRequire(import.meta.url)(path);
 
 const context = core.newContext('{"tenant":"acme","purpose":"test","n":1}');
@@ -41,14 +46,25 @@ const refuses = (call, code, message) =>
   });
 
 const contract = readFileSync(new URL("../ts/core.ts", import.meta.url), "utf8");
-const members = (name) => [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
+const members = (name) =>
+  [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
 
 test("exports the contract and nothing else", () => {
-  assert.deepEqual(Object.keys(core).filter((name) => !/^Core[A-Z]/.test(name)).sort(), members("Core"));
-  assert.deepEqual(Object.keys(core).filter((name) => /^Core[A-Z]/.test(name)).sort(), Object.keys(handles).sort());
+  assert.deepEqual(
+    Object.keys(core)
+      .filter((name) => !/^Core[A-Z]/.test(name))
+      .sort(),
+    members("Core"),
+  );
+  assert.deepEqual(
+    Object.keys(core)
+      .filter((name) => /^Core[A-Z]/.test(name))
+      .sort(),
+    Object.keys(handles).sort(),
+  );
   for (const [name, handle] of Object.entries(handles)) {
-    const { constructor, ...methods } = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(handle));
-    assert.equal(constructor.value.name, name);
+    const { constructor: made, ...methods } = Object.getOwnPropertyDescriptors(Object.getPrototypeOf(handle));
+    assert.equal(made.value.name, name);
     assert.deepEqual(Object.keys(methods).sort(), members(name), name);
   }
 });
@@ -143,7 +159,8 @@ test("outputs: of another length, too short, overlapping, detached", () => {
   const memory = new Uint8Array(2 * len);
   const at = (start, length) => memory.subarray(start, start + length);
   for (const start of [0, 1, len - 3, len - 1]) refuses(() => dek.sealInto(at(start, 3), "t", false, context, at(0, len)), "invalid_argument", /overlaps/);
-  for (const start of [1, 2, 3]) refuses(() => dek.sealInto(at(0, 3).subarray(0, start), "t", false, context, at(start - 1, len)), "invalid_argument", /overlaps/);
+  for (const start of [1, 2, 3])
+    refuses(() => dek.sealInto(at(0, 3).subarray(0, start), "t", false, context, at(start - 1, len)), "invalid_argument", /overlaps/);
   dek.sealInto(at(len, 3), "t", false, context, at(0, len));
   refuses(() => dek.openInto(at(0, len), context, at(len - 1, len)), "invalid_argument", /overlaps/);
   assert.equal(dek.openInto(at(0, len), context, at(len, len)), 3);
@@ -214,7 +231,11 @@ test("the cache: found, missing, of another purpose, expired", () => {
 
 test("messages whose chunks are encrypted elsewhere", async () => {
   const { subtle } = globalThis.crypto;
-  for (const [length, pad] of [[0, false], [40_000, false], [40_000, true]]) {
+  for (const [length, pad] of [
+    [0, false],
+    [40_000, false],
+    [40_000, true],
+  ]) {
     const payload = Uint8Array.from({ length }, (_, i) => i);
     const begun = dek.beginSeal(length, "t", pad, context);
     const inner = Buffer.concat([begun.prefix(), payload, begun.suffix()], begun.innerLen());

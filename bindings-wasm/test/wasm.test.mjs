@@ -1,4 +1,4 @@
-// The module that `bindings-wasm/build.sh DIR` made: SEALPOINT_WASM=DIR (default: bindings-wasm/out) node --test bindings-wasm/test/
+// The module that `bindings-wasm/build.sh DIR` made: SEALPOINT_WASM=DIR (default: bindings-node/build/wasm) node --test bindings-wasm/test/
 import assert from "node:assert/strict";
 import { createHash, createHmac, webcrypto } from "node:crypto";
 import { readFileSync } from "node:fs";
@@ -8,7 +8,7 @@ import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const built = resolve(process.env.SEALPOINT_WASM ?? `${root}/bindings-wasm/out`);
+const built = resolve(process.env.SEALPOINT_WASM ?? `${root}/bindings-node/build/wasm`);
 const bytes = readFileSync(`${built}/sealpoint_bg.wasm`);
 const core = await import(pathToFileURL(`${built}/sealpoint.js`).href);
 core.initSync({ module: bytes });
