@@ -35,7 +35,7 @@ await Promise.all([
 ]);
 
 cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");
-for (const file of readdirSync("build/native")) cpSync(`build/native/${file}`, `dist/${file}`);
+for (const file of readdirSync("build/native").filter((name) => name.endsWith(".node"))) cpSync(`build/native/${file}`, `dist/${file}`);
 
 // In Node, `import` is a view of what `require` gives: one instance, whoever loads it how.
 for (const [esm, cjs] of [

@@ -1,11 +1,12 @@
 //! Bytes and texts: sealing into and opening into what JavaScript allocated, and what needs no key.
 
 use napi::Env;
+use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
 use sealpoint_core::envelope::{self, Envelope, HEAD_LEN, Kind};
 use sealpoint_core::{Context, Dek, Padding, Result, text};
 
-use crate::{Bytes, copied, done, invalid, raise};
+use crate::{copied, done, invalid, raise};
 
 #[napi(object)]
 pub struct Opened {
@@ -22,13 +23,13 @@ pub fn length(len: i64) -> usize {
     usize::try_from(len).unwrap_or(usize::MAX)
 }
 
-pub fn seal_into(dek: &Dek, payload: &[u8], content_type: &str, pad: bool, context: &Context, out: &mut Bytes<'_>) -> Result<()> {
+pub fn seal_into(dek: &Dek, payload: &[u8], content_type: &str, pad: bool, context: &Context, out: &mut Uint8ArraySlice<'_>) -> Result<()> {
     let out = room(payload, out)?;
     dek.seal_into(payload, content_type, padding(pad), context, out)
 }
 
 /// The content type, and the length of the payload that `out` now begins with.
-pub fn open_into(dek: &Dek, sealed: &[u8], context: &Context, out: &mut Bytes<'_>) -> Result<(String, usize)> {
+pub fn open_into(dek: &Dek, sealed: &[u8], context: &Context, out: &mut Uint8ArraySlice<'_>) -> Result<(String, usize)> {
     let out = room(sealed, out)?;
     let mut payload_len = 0;
     let content_type = dek.open_into(sealed, context, |len| {
@@ -43,7 +44,7 @@ pub fn opened((content_type, len): (String, usize)) -> Opened {
 }
 
 /// What JavaScript allocated for the output. It may lend the same memory twice: that is refused.
-fn room<'o>(input: &[u8], output: &'o mut Bytes<'_>) -> Result<&'o mut [u8]> {
+fn room<'o>(input: &[u8], output: &'o mut Uint8ArraySlice<'_>) -> Result<&'o mut [u8]> {
     let (from, to) = (input.as_ptr_range(), output.as_ptr_range());
     if from.start < to.end && to.start < from.end {
         return Err(invalid("the output overlaps the input"));
@@ -74,12 +75,12 @@ pub fn is_sealed(value: &[u8]) -> bool {
 }
 
 #[napi]
-pub fn envelope_dek_id<'e>(env: &'e Env, sealed: &[u8]) -> napi::Result<Bytes<'e>> {
+pub fn envelope_dek_id<'e>(env: &'e Env, sealed: &[u8]) -> napi::Result<Uint8ArraySlice<'e>> {
     copied(env, Envelope::parse(sealed, Kind::Data).map(|envelope| *envelope.key_id()))
 }
 
 #[napi]
-pub fn short_commitment<'e>(env: &'e Env, sealed: &[u8]) -> napi::Result<Bytes<'e>> {
+pub fn short_commitment<'e>(env: &'e Env, sealed: &[u8]) -> napi::Result<Uint8ArraySlice<'e>> {
     copied(env, Envelope::parse(sealed, Kind::Data).map(|envelope| envelope.short_commitment()))
 }
 
@@ -89,7 +90,7 @@ pub fn encode_text(env: &Env, envelope: &[u8], kind: String) -> napi::Result<Str
 }
 
 #[napi]
-pub fn decode_text<'e>(env: &'e Env, sealed: String, kind: String) -> napi::Result<Bytes<'e>> {
+pub fn decode_text<'e>(env: &'e Env, sealed: String, kind: String) -> napi::Result<Uint8ArraySlice<'e>> {
     copied(env, kind_of(&kind).and_then(|kind| text::decode(&sealed, kind)))
 }
 

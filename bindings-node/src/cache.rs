@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use napi::Env;
-use napi::bindgen_prelude::Either;
+use napi::bindgen_prelude::{ClassInstance, Either, Uint8ArraySlice};
 use napi_derive::napi;
 use sealpoint_core::envelope::{Envelope, Kind};
 use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Result, Timestamp};
 
 use crate::bytes::{self, Opened, length};
 use crate::context::CoreContext;
+use crate::done;
 use crate::keys::{CoreDek, key_id};
-use crate::{Bytes, Handle, done};
 
 #[napi]
 pub struct CoreDekCache {
@@ -40,7 +40,7 @@ impl CoreDekCache {
         self.deks.borrow_mut().get_for(envelope.key_id(), purpose, self.now())
     }
 
-    fn open(&self, sealed: &[u8], context: &CoreContext, dek_purpose: u8, out: &mut Bytes<'_>) -> Result<Option<(String, usize)>> {
+    fn open(&self, sealed: &[u8], context: &CoreContext, dek_purpose: u8, out: &mut Uint8ArraySlice<'_>) -> Result<Option<(String, usize)>> {
         let Some(dek) = self.find_named(sealed, dek_purpose)? else { return Ok(None) };
         bytes::open_into(&dek, sealed, context.get()?, out).map(Some)
     }
@@ -88,16 +88,23 @@ impl CoreDekCache {
         payload: &[u8],
         content_type: String,
         pad: bool,
-        context: Handle<'_, CoreContext>,
+        context: ClassInstance<'_, CoreContext>,
         dek_purpose: u8,
-        mut out: Bytes<'_>,
+        mut out: Uint8ArraySlice<'_>,
     ) -> napi::Result<bool> {
         let Some(dek) = done(env, self.find_active(&context, dek_purpose))? else { return Ok(false) };
         done(env, context.get().and_then(|context| bytes::seal_into(&dek, payload, &content_type, pad, context, &mut out))).map(|()| true)
     }
 
     #[napi]
-    pub fn open_into(&self, env: &Env, sealed: &[u8], context: Handle<'_, CoreContext>, dek_purpose: u8, mut out: Bytes<'_>) -> napi::Result<i64> {
+    pub fn open_into(
+        &self,
+        env: &Env,
+        sealed: &[u8],
+        context: ClassInstance<'_, CoreContext>,
+        dek_purpose: u8,
+        mut out: Uint8ArraySlice<'_>,
+    ) -> napi::Result<i64> {
         done(env, self.open(sealed, &context, dek_purpose, &mut out)).map(|opened| opened.map_or(-1, |(_, len)| len as i64))
     }
 
@@ -106,9 +113,9 @@ impl CoreDekCache {
         &self,
         env: &Env,
         sealed: &[u8],
-        context: Handle<'_, CoreContext>,
+        context: ClassInstance<'_, CoreContext>,
         dek_purpose: u8,
-        mut out: Bytes<'_>,
+        mut out: Uint8ArraySlice<'_>,
     ) -> napi::Result<Either<Opened, ()>> {
         done(env, self.open(sealed, &context, dek_purpose, &mut out)).map(|opened| or_undefined(opened.map(bytes::opened)))
     }

@@ -1,10 +1,11 @@
 //! `CoreContext`.
 
 use napi::Env;
+use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
 use sealpoint_core::{Context, Result};
 
-use crate::{Bytes, DISPOSED, copied, done};
+use crate::{DISPOSED, copied, done};
 
 #[napi]
 pub struct CoreContext(Option<Context>);
@@ -29,7 +30,7 @@ impl CoreContext {
     }
 
     #[napi]
-    pub fn canonical<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn canonical<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Context::canonical))
     }
 

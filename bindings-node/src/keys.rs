@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use napi::Env;
-use napi::bindgen_prelude::{Object, Uint8Array};
+use napi::bindgen_prelude::{ClassInstance, Object, Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 use sealpoint_core::envelope::KEY_ID_LEN;
 use sealpoint_core::{Dek, DekPurpose, DekRecord, Kek, Result, Secret};
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::bytes::{self, Opened, length, padding};
 use crate::context::CoreContext;
 use crate::message::CoreMessage;
-use crate::{Bytes, DISPOSED, Handle, copied, done, invalid};
+use crate::{DISPOSED, copied, done, invalid};
 
 #[napi(object)]
 pub struct CoreRecord {
@@ -67,7 +67,7 @@ fn record_of(record: &CoreRecord) -> Result<DekRecord> {
 #[napi]
 impl CoreSecret {
     #[napi]
-    pub fn expose<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn expose<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Secret::expose))
     }
 
@@ -89,12 +89,12 @@ impl CoreKek {
     }
 
     #[napi]
-    pub fn kek_id<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn kek_id<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Kek::kek_id))
     }
 
     #[napi]
-    pub fn wrap<'e>(&self, env: &'e Env, secret: &CoreSecret, context: &CoreContext) -> napi::Result<Bytes<'e>> {
+    pub fn wrap<'e>(&self, env: &'e Env, secret: &CoreSecret, context: &CoreContext) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().and_then(|kek| kek.wrap(secret.get()?, context.get()?)))
     }
 
@@ -119,7 +119,7 @@ impl CoreDek {
     }
 
     #[napi]
-    pub fn key_check<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn key_check<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(|dek| dek.key_check()))
     }
 
@@ -130,19 +130,25 @@ impl CoreDek {
         payload: &[u8],
         content_type: String,
         pad: bool,
-        context: Handle<'_, CoreContext>,
-        mut out: Bytes<'_>,
+        context: ClassInstance<'_, CoreContext>,
+        mut out: Uint8ArraySlice<'_>,
     ) -> napi::Result<()> {
         done(env, self.get().and_then(|dek| bytes::seal_into(dek, payload, &content_type, pad, context.get()?, &mut out)))
     }
 
     #[napi]
-    pub fn open_into(&self, env: &Env, sealed: &[u8], context: Handle<'_, CoreContext>, mut out: Bytes<'_>) -> napi::Result<i64> {
+    pub fn open_into(&self, env: &Env, sealed: &[u8], context: ClassInstance<'_, CoreContext>, mut out: Uint8ArraySlice<'_>) -> napi::Result<i64> {
         done(env, self.get().and_then(|dek| bytes::open_into(dek, sealed, context.get()?, &mut out))).map(|(_, len)| len as i64)
     }
 
     #[napi]
-    pub fn open_typed_into(&self, env: &Env, sealed: &[u8], context: Handle<'_, CoreContext>, mut out: Bytes<'_>) -> napi::Result<Opened> {
+    pub fn open_typed_into(
+        &self,
+        env: &Env,
+        sealed: &[u8],
+        context: ClassInstance<'_, CoreContext>,
+        mut out: Uint8ArraySlice<'_>,
+    ) -> napi::Result<Opened> {
         done(env, self.get().and_then(|dek| bytes::open_into(dek, sealed, context.get()?, &mut out))).map(bytes::opened)
     }
 

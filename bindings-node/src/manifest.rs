@@ -1,13 +1,13 @@
 //! The checkpoint manifest, whose fields come as JSON and whose commitments come in one array.
 
 use napi::Env;
-use napi::bindgen_prelude::Uint8Array;
+use napi::bindgen_prelude::{Uint8Array, Uint8ArraySlice};
 use napi_derive::napi;
 use sealpoint_core::Result;
 use sealpoint_core::json::fields_from_json;
 use sealpoint_core::manifest::{self, Channel};
 
-use crate::{Bytes, copied, done, invalid};
+use crate::{copied, done, invalid};
 
 #[napi(object)]
 pub struct Verified {
@@ -16,7 +16,7 @@ pub struct Verified {
 }
 
 #[napi]
-pub fn encode_fields<'e>(env: &'e Env, fields: String) -> napi::Result<Bytes<'e>> {
+pub fn encode_fields<'e>(env: &'e Env, fields: String) -> napi::Result<Uint8ArraySlice<'e>> {
     copied(env, fields_from_json(&fields))
 }
 
@@ -29,7 +29,7 @@ pub fn manifest_payload<'e>(
     channels: Vec<String>,
     commitments: &[u8],
     metadata: &[u8],
-) -> napi::Result<Bytes<'e>> {
+) -> napi::Result<Uint8ArraySlice<'e>> {
     let payload = listed(&channels, commitments).and_then(|channels| manifest::payload(fields, parent.as_deref(), exact, &channels, metadata));
     copied(env, payload)
 }

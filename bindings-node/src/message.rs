@@ -1,10 +1,11 @@
 //! `CoreMessage`.
 
 use napi::Env;
+use napi::bindgen_prelude::Uint8ArraySlice;
 use napi_derive::napi;
 use sealpoint_core::{Message, Result};
 
-use crate::{Bytes, DISPOSED, copied, done};
+use crate::{DISPOSED, copied, done};
 
 #[napi(object)]
 pub struct Payload {
@@ -29,17 +30,17 @@ impl CoreMessage {
     }
 
     #[napi]
-    pub fn head<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn head<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Message::head))
     }
 
     #[napi]
-    pub fn prefix<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn prefix<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Message::prefix))
     }
 
     #[napi]
-    pub fn suffix<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn suffix<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().map(Message::suffix))
     }
 
@@ -49,12 +50,12 @@ impl CoreMessage {
     }
 
     #[napi]
-    pub fn key<'e>(&self, env: &'e Env) -> napi::Result<Bytes<'e>> {
+    pub fn key<'e>(&self, env: &'e Env) -> napi::Result<Uint8ArraySlice<'e>> {
         copied(env, self.get().and_then(Message::key))
     }
 
     #[napi]
-    pub fn nonces<'e>(&self, env: &'e Env, first: u32, count: u32) -> napi::Result<Bytes<'e>> {
+    pub fn nonces<'e>(&self, env: &'e Env, first: u32, count: u32) -> napi::Result<Uint8ArraySlice<'e>> {
         let nonces = |message: &Message| (first..).take(count as usize).map(|number| message.nonce(number as usize)).collect::<Result<Vec<_>>>();
         copied(env, self.get().and_then(nonces).map(|nonces| nonces.concat()))
     }

@@ -149,5 +149,5 @@ export interface Core {
   encodeFields(fields: Transport): Uint8Array;
   /** `commitments`: 16 bytes for each channel, zeros where the value does not live in the row. */
   manifestPayload(fields: Uint8Array, parent: string | undefined, exact: boolean, channels: string[], commitments: Uint8Array, metadata: Uint8Array): Uint8Array;
-  manifestOpen(payload: Uint8Array, fields: Uint8Array, parent: string | undefined, channels: string[], commitments: Uint8Array): { metadata: Uint8Array; parent: string | undefined };
+  manifestOpen(payload: Uint8Array, fields: Uint8Array, parent: string | undefined, channels: string[], commitments: Uint8Array): { metadata: Uint8Array; parent?: string | undefined };
 }
