@@ -8,10 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
-RUST_SOURCES := $(shell find core/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
+RUST_SOURCES := $(shell find core/src core/aes-gcm/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
 NPM := bindings-node
 NPM_BUILT := $(NPM)/dist/.built
-NPM_SOURCES := $(shell find core/src $(NPM)/src $(NPM)/ts $(NPM)/scripts bindings-wasm -type f -not -path '*/target/*' -not -path '*/test/*') \
+NPM_SOURCES := $(shell find core/src core/aes-gcm $(NPM)/src $(NPM)/ts $(NPM)/scripts bindings-wasm -type f -not -path '*/target/*' -not -path '*/test/*') \
     Cargo.toml Cargo.lock core/Cargo.toml $(NPM)/Cargo.toml $(NPM)/package.json $(NPM)/tsconfig.build.json
 PYTHON_PATHS := bindings-python/python bindings-python/tests tests examples benches/python conftest.py
 

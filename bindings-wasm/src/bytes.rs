@@ -29,13 +29,17 @@ extern "C" {
 
 /// No input is longer: the text form of the longest envelope.
 const MAX_INPUT_LEN: usize = 2 * MAX_PAYLOAD_LEN;
+const ZEROS: &[u8] = &[0; 2048];
 const TOO_LONG: Error = Error::new(ErrorCode::LimitExceeded, "longer than anything that is sealed or opened here");
 const NO_MEMORY: Error = Error::new(ErrorCode::LimitExceeded, "no memory for this much data");
 
 pub fn zeroed(len: usize) -> std::result::Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| NO_MEMORY)?;
-    bytes.resize(len, 0);
+    // Faster than `resize` in a build for size, which writes byte by byte.
+    for start in (0..len).step_by(ZEROS.len()) {
+        bytes.extend_from_slice(ZEROS.get(..len - start).unwrap_or(ZEROS));
+    }
     Ok(bytes)
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use sealpoint_core::envelope::{Envelope, HEAD_LEN, Head, Kind};
-use sealpoint_core::{CacheConfig, Dek, DekCache, DekPurpose, Timestamp};
+use sealpoint_core::{CacheConfig, Dek, DekCache, Timestamp};
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::{self, Bytes};
 use crate::context::CoreContext;
-use crate::keys::{CoreDek, Opened, key_id};
-use crate::{Result, object, usize_of};
+use crate::keys::{CoreDek, key_id, opened, purpose};
+use crate::{Result, usize_of};
 
 #[wasm_bindgen]
 extern "C" {
@@ -48,35 +48,43 @@ impl CoreDekCache {
     }
 
     #[wasm_bindgen(js_name = setActive)]
-    pub fn set_active(&mut self, tenant: &str, dek_purpose: u8, dek_id: &Bytes) -> Result<bool> {
-        let (purpose, dek_id, now) = (DekPurpose::from_number(dek_purpose)?, key_id(&dek_id.take()?)?, self.now());
+    pub fn set_active(&mut self, tenant: &str, dek_purpose: f64, dek_id: &Bytes) -> Result<bool> {
+        let (purpose, dek_id, now) = (purpose(dek_purpose)?, key_id(&dek_id.take()?)?, self.now());
         Ok(self.cache.set_active(tenant, purpose, &dek_id, now))
     }
 
-    pub fn active(&mut self, context: &CoreContext, dek_purpose: u8) -> Result<Option<CoreDek>> {
+    pub fn active(&mut self, context: &CoreContext, dek_purpose: f64) -> Result<Option<CoreDek>> {
         Ok(self.active_dek(context, dek_purpose)?.map(CoreDek))
     }
 
-    pub fn named(&mut self, sealed: &Bytes, dek_purpose: u8) -> Result<Option<CoreDek>> {
-        let (start, purpose, now) = (sealed.take_start(HEAD_LEN)?, DekPurpose::from_number(dek_purpose)?, self.now());
+    pub fn named(&mut self, sealed: &Bytes, dek_purpose: f64) -> Result<Option<CoreDek>> {
+        let (purpose, start, now) = (purpose(dek_purpose)?, sealed.take_start(HEAD_LEN)?, self.now());
         let dek_id = Head::parse(&start, sealed.length(), Kind::Data)?.key_id();
         Ok(self.cache.get_for(dek_id, purpose, now)?.map(CoreDek))
     }
 
     #[wasm_bindgen(js_name = sealInto)]
-    pub fn seal_into(&mut self, payload: &Bytes, content_type: &str, pad: bool, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<bool> {
+    pub fn seal_into(
+        &mut self,
+        payload: &Bytes,
+        content_type: &str,
+        pad: bool,
+        context: &CoreContext,
+        dek_purpose: f64,
+        out: &Bytes,
+    ) -> Result<bool> {
         let Some(dek) = self.active_dek(context, dek_purpose)? else { return Ok(false) };
         bytes::seal(&dek, payload, content_type, pad, &context.0, out).map(|()| true)
     }
 
     #[wasm_bindgen(js_name = openInto)]
-    pub fn open_into(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<f64> {
+    pub fn open_into(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: f64, out: &Bytes) -> Result<f64> {
         Ok(self.open(sealed, context, dek_purpose, out)?.map_or(-1.0, |(_, len)| len as f64))
     }
 
     #[wasm_bindgen(js_name = openTypedInto, unchecked_return_type = "CoreOpened | undefined")]
-    pub fn open_typed_into(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<JsValue> {
-        self.open(sealed, context, dek_purpose, out)?.map_or(Ok(JsValue::UNDEFINED), |opened| object(&Opened::from(opened)))
+    pub fn open_typed_into(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: f64, out: &Bytes) -> Result<JsValue> {
+        self.open(sealed, context, dek_purpose, out)?.map_or(Ok(JsValue::UNDEFINED), opened)
     }
 
     pub fn evict(&mut self, dek_id: &Bytes) -> Result<bool> {
@@ -103,13 +111,13 @@ impl CoreDekCache {
 }
 
 impl CoreDekCache {
-    fn active_dek(&mut self, context: &CoreContext, dek_purpose: u8) -> Result<Option<Arc<Dek>>> {
-        let (purpose, now) = (DekPurpose::from_number(dek_purpose)?, self.now());
+    fn active_dek(&mut self, context: &CoreContext, dek_purpose: f64) -> Result<Option<Arc<Dek>>> {
+        let (purpose, now) = (purpose(dek_purpose)?, self.now());
         Ok(self.cache.active(context.0.tenant(), purpose, now))
     }
 
-    fn open(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: u8, out: &Bytes) -> Result<Option<(String, usize)>> {
-        let (purpose, sealed, now) = (DekPurpose::from_number(dek_purpose)?, bytes::take_sealed(sealed)?, self.now());
+    fn open(&mut self, sealed: &Bytes, context: &CoreContext, dek_purpose: f64, out: &Bytes) -> Result<Option<(String, usize)>> {
+        let (purpose, sealed, now) = (purpose(dek_purpose)?, bytes::take_sealed(sealed)?, self.now());
         let dek_id = *Envelope::parse(&sealed, Kind::Data)?.key_id();
         let Some(dek) = self.cache.get_for(&dek_id, purpose, now)? else { return Ok(None) };
         bytes::open(&dek, &sealed, &context.0, out).map(Some)

@@ -1,11 +1,11 @@
 //! `CoreContext`.
 
-use sealpoint_core::{Context, DekPurpose};
+use sealpoint_core::Context;
 use wasm_bindgen::prelude::*;
 
-use crate::Result;
 use crate::bytes::Bytes;
-use crate::keys::key_id;
+use crate::keys::{key_id, purpose};
+use crate::{Result, byte_of};
 
 #[wasm_bindgen(js_name = CoreContext)]
 pub struct CoreContext(pub(crate) Context);
@@ -29,7 +29,12 @@ impl CoreContext {
     }
 
     pub fn pairs(&self) -> Vec<String> {
-        self.0.iter().flat_map(|(key, value)| [key.into(), value.into()]).collect()
+        let mut pairs = Vec::new();
+        for (key, value) in self.0.iter() {
+            pairs.push(key.into());
+            pairs.push(value.into());
+        }
+        pairs
     }
 }
 
@@ -44,9 +49,8 @@ pub fn context_from_canonical(canonical: &Bytes) -> Result<CoreContext> {
 }
 
 #[wasm_bindgen(js_name = wrapContext)]
-pub fn wrap_context(tenant: &str, dek_id: &Bytes, dek_purpose: u8, suite: u8) -> Result<CoreContext> {
-    let purpose = DekPurpose::from_number(dek_purpose)?;
-    Ok(CoreContext(sealpoint_core::wrap_context(tenant, &key_id(&dek_id.take()?)?, purpose, suite)?))
+pub fn wrap_context(tenant: &str, dek_id: &Bytes, dek_purpose: f64, suite: f64) -> Result<CoreContext> {
+    Ok(CoreContext(sealpoint_core::wrap_context(tenant, &key_id(&dek_id.take()?)?, purpose(dek_purpose)?, byte_of(suite))?))
 }
 
 #[wasm_bindgen(js_name = canaryContext)]

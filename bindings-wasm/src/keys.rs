@@ -5,13 +5,13 @@ use std::sync::Arc;
 use js_sys::{Object, Reflect, Uint8Array};
 use sealpoint_core::envelope::KEY_ID_LEN;
 use sealpoint_core::{Dek, DekPurpose, DekRecord, Kek, Secret};
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::{self, Bytes};
 use crate::context::CoreContext;
 use crate::message::CoreMessage;
-use crate::{Result, invalid_argument, object, usize_of};
+use crate::{Result, byte_of, invalid_argument, object, usize_of};
 
 #[wasm_bindgen(typescript_custom_section)]
 const TYPES: &str = "
@@ -20,6 +20,15 @@ export interface CoreOpened { contentType: string; length: number; }";
 
 pub fn key_id(bytes: &[u8]) -> Result<[u8; KEY_ID_LEN]> {
     bytes.try_into().map_err(|_| invalid_argument("a dek_id has exactly 16 bytes"))
+}
+
+pub fn purpose(number: f64) -> Result<DekPurpose> {
+    Ok(DekPurpose::from_number(byte_of(number))?)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+const fn version_of(number: f64) -> u32 {
+    number as u32
 }
 
 #[wasm_bindgen]
@@ -34,44 +43,27 @@ extern "C" {
     fn tenant(this: &JsRecord) -> String;
 
     #[wasm_bindgen(method, getter, js_name = dekPurpose)]
-    fn dek_purpose(this: &JsRecord) -> u8;
+    fn dek_purpose(this: &JsRecord) -> f64;
 
     #[wasm_bindgen(method, getter)]
-    fn suite(this: &JsRecord) -> u8;
+    fn suite(this: &JsRecord) -> f64;
 
     #[wasm_bindgen(method, getter)]
-    fn version(this: &JsRecord) -> u32;
+    fn version(this: &JsRecord) -> f64;
 }
 
 impl JsRecord {
     fn read(&self) -> Result<DekRecord> {
-        let (dek_id, purpose) = (key_id(&self.dek_id().take()?)?, DekPurpose::from_number(self.dek_purpose())?);
-        Ok(DekRecord { dek_id, tenant: self.tenant(), purpose, suite: self.suite(), version: self.version() })
+        let (dek_id, purpose) = (key_id(&self.dek_id().take()?)?, purpose(self.dek_purpose())?);
+        Ok(DekRecord { dek_id, tenant: self.tenant(), purpose, suite: byte_of(self.suite()), version: version_of(self.version()) })
     }
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Record<'a> {
-    #[serde(with = "serde_bytes")]
-    dek_id: &'a [u8],
-    tenant: &'a str,
-    dek_purpose: u8,
-    suite: u8,
-    version: u32,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Opened {
-    content_type: String,
-    length: usize,
-}
-
-impl From<(String, usize)> for Opened {
-    fn from((content_type, length): (String, usize)) -> Self {
-        Self { content_type, length }
-    }
+pub fn opened((content_type, length): (String, usize)) -> Result<JsValue> {
+    object(|entries| {
+        entries.serialize_entry("contentType", &content_type)?;
+        entries.serialize_entry("length", &length)
+    })
 }
 
 #[wasm_bindgen(js_name = CoreSecret)]
@@ -140,12 +132,12 @@ impl CoreDek {
     #[wasm_bindgen(unchecked_return_type = "CoreRecord")]
     pub fn record(&self) -> Result<JsValue> {
         let record = self.0.record();
-        object(&Record {
-            dek_id: &record.dek_id,
-            tenant: &record.tenant,
-            dek_purpose: record.purpose as u8,
-            suite: record.suite,
-            version: record.version,
+        object(|entries| {
+            entries.serialize_entry("dekId", serde_bytes::Bytes::new(&record.dek_id))?;
+            entries.serialize_entry("tenant", &record.tenant)?;
+            entries.serialize_entry("dekPurpose", &(record.purpose as u8))?;
+            entries.serialize_entry("suite", &record.suite)?;
+            entries.serialize_entry("version", &record.version)
         })
     }
 
@@ -166,7 +158,7 @@ impl CoreDek {
 
     #[wasm_bindgen(js_name = openTypedInto, unchecked_return_type = "CoreOpened")]
     pub fn open_typed_into(&self, sealed: &Bytes, context: &CoreContext, out: &Bytes) -> Result<JsValue> {
-        object(&Opened::from(bytes::open(&self.0, &bytes::take_sealed(sealed)?, &context.0, out)?))
+        opened(bytes::open(&self.0, &bytes::take_sealed(sealed)?, &context.0, out)?)
     }
 
     #[wasm_bindgen(js_name = beginSeal)]
@@ -181,8 +173,8 @@ impl CoreDek {
 }
 
 #[wasm_bindgen(js_name = generateDek, unchecked_return_type = "{ dek: CoreDek; secret: CoreSecret }")]
-pub fn generate_dek(tenant: &str, dek_purpose: u8, version: u32) -> Result<JsValue> {
-    let (dek, secret) = Dek::generate(tenant, DekPurpose::from_number(dek_purpose)?, version)?;
+pub fn generate_dek(tenant: &str, dek_purpose: f64, version: f64) -> Result<JsValue> {
+    let (dek, secret) = Dek::generate(tenant, purpose(dek_purpose)?, version_of(version))?;
     let pair = Object::new();
     let _ = Reflect::set(&pair, &"dek".into(), &CoreDek(Arc::new(dek)).into());
     let _ = Reflect::set(&pair, &"secret".into(), &CoreSecret(secret).into());

@@ -11,7 +11,7 @@ mod message;
 use std::alloc::System;
 
 use sealpoint_core::{Error, ErrorCode, limits};
-use serde::{Serialize, Serializer};
+use serde::ser::{SerializeMap as _, Serializer};
 use wasm_bindgen::prelude::*;
 use zeroizing_alloc::ZeroAlloc;
 
@@ -19,6 +19,7 @@ use zeroizing_alloc::ZeroAlloc;
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
+type Entries<'s> = <&'s serde_wasm_bindgen::Serializer as Serializer>::SerializeMap;
 type Result<T> = std::result::Result<T, JsError>;
 
 #[wasm_bindgen]
@@ -50,19 +51,19 @@ fn invalid_argument(message: &'static str) -> JsError {
     Error::new(ErrorCode::InvalidArgument, message).into()
 }
 
-/// A structured value on its way out: a plain object, in which bytes are `Uint8Array`s and numbers are numbers.
-fn object(value: &impl Serialize) -> Result<JsValue> {
+/// A plain object on its way out, of the entries that `write` gives it: bytes become `Uint8Array`s and numbers numbers.
+///
+/// No structs: their keys would be looked up in a table that is more than all the rest of this.
+fn object(write: impl FnOnce(&mut Entries<'_>) -> std::result::Result<(), serde_wasm_bindgen::Error>) -> Result<JsValue> {
     let serializer = serde_wasm_bindgen::Serializer::new().serialize_maps_as_objects(true);
-    value.serialize(&serializer).map_err(|_| Error::new(ErrorCode::Internal, "a value that JavaScript cannot hold").into())
+    let made = serializer.serialize_map(None).and_then(|mut entries| write(&mut entries).and_then(|()| entries.end()));
+    made.map_err(|_| Error::new(ErrorCode::Internal, "a value that JavaScript cannot hold").into())
 }
 
-/// What is a map in JavaScript only.
-struct Pairs<F>(F);
-
-impl<K: Serialize, V: Serialize, I: IntoIterator<Item = (K, V)>, F: Fn() -> I> Serialize for Pairs<F> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0())
-    }
+/// A purpose, suite or the like from JavaScript. (As a `u8`, 257 would come in as 1.)
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates")]
+const fn byte_of(number: f64) -> u8 {
+    number as u8
 }
 
 /// A length from JavaScript. One that no memory here has is longer than any limit.
@@ -80,11 +81,11 @@ pub fn core_version() -> String {
 /// Every code and whether a retry can help.
 #[wasm_bindgen(js_name = errorCodes, unchecked_return_type = "Record<string, boolean>")]
 pub fn error_codes() -> Result<JsValue> {
-    object(&Pairs(|| ErrorCode::ALL.iter().map(|code| (code.as_str(), code.is_retryable()))))
+    object(|entries| ErrorCode::ALL.iter().try_for_each(|code| entries.serialize_entry(code.as_str(), &code.is_retryable())))
 }
 
 /// Every limit by name.
 #[wasm_bindgen(js_name = limits, unchecked_return_type = "Record<string, number>")]
 pub fn all_limits() -> Result<JsValue> {
-    object(&Pairs(|| limits::ALL))
+    object(|entries| limits::ALL.iter().try_for_each(|(name, value)| entries.serialize_entry(name, value)))
 }

@@ -2,7 +2,7 @@
 
 use sealpoint_core::json;
 use sealpoint_core::manifest::{self, Channel};
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::Bytes;
@@ -29,18 +29,14 @@ pub fn manifest_payload(
     Ok(manifest::payload(&fields.take()?, parent.as_deref(), exact, &channels, &metadata.take()?)?)
 }
 
-#[derive(Serialize)]
-struct Opened<'a> {
-    #[serde(with = "serde_bytes")]
-    metadata: &'a [u8],
-    parent: Option<&'a str>,
-}
-
 #[wasm_bindgen(js_name = manifestOpen, unchecked_return_type = "{ metadata: Uint8Array; parent: string | undefined }")]
 pub fn manifest_open(payload: &Bytes, fields: &Bytes, parent: Option<String>, channels: Vec<String>, commitments: &Bytes) -> Result<JsValue> {
     let (payload, commitments) = (payload.take()?, commitments.take()?);
     let verified = manifest::open(&payload, &fields.take()?, parent.as_deref(), &listed(&channels, &commitments)?)?;
-    object(&Opened { metadata: verified.metadata, parent: verified.parent })
+    object(|entries| {
+        entries.serialize_entry("metadata", serde_bytes::Bytes::new(verified.metadata))?;
+        entries.serialize_entry("parent", &verified.parent)
+    })
 }
 
 /// Each channel with its 16 bytes; zeros stand for none.

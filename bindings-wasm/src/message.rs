@@ -3,19 +3,11 @@
 use js_sys::Uint8Array;
 use sealpoint_core::Message;
 use sealpoint_core::limits::CHUNK_LEN;
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
 use wasm_bindgen::prelude::*;
 
 use crate::bytes::Bytes;
 use crate::{Result, invalid_argument, object, usize_of};
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Payload {
-    content_type: String,
-    start: usize,
-    end: usize,
-}
 
 #[wasm_bindgen(js_name = CoreMessage)]
 pub struct CoreMessage(pub(crate) Message);
@@ -48,8 +40,11 @@ impl CoreMessage {
         if first.saturating_add(count) > self.0.inner_len() / CHUNK_LEN + 1 {
             return Err(invalid_argument("the message has fewer chunks"));
         }
-        let nonces = (first..first + count).map(|number| self.0.nonce(number)).collect::<sealpoint_core::Result<Vec<_>>>()?;
-        Ok(nonces.concat())
+        let mut nonces = Vec::new();
+        for number in first..first + count {
+            nonces.extend_from_slice(&self.0.nonce(number)?);
+        }
+        Ok(nonces)
     }
 
     #[wasm_bindgen(js_name = innerHeadLen)]
@@ -60,6 +55,10 @@ impl CoreMessage {
     #[wasm_bindgen(unchecked_return_type = "{ contentType: string; start: number; end: number }")]
     pub fn payload(&self, inner: &Bytes) -> Result<JsValue> {
         let (content_type, at) = self.0.payload(&inner.take()?)?;
-        object(&Payload { content_type, start: at.start, end: at.end })
+        object(|entries| {
+            entries.serialize_entry("contentType", &content_type)?;
+            entries.serialize_entry("start", &at.start)?;
+            entries.serialize_entry("end", &at.end)
+        })
     }
 }

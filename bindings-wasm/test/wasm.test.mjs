@@ -172,20 +172,24 @@ test("every vector of envelope.json", () => {
 });
 
 test("every vector of text.json", () => {
+  const sources = new Map([...vectors("envelope"), ...vectors("wrap")].map((vector) => [vector.id, vector]));
   const ran = { decoded: 0, refused: 0 };
-  for (const { id, kind, text, expect, bytes_hex } of vectors("text")) {
-    const name = kind === "data" ? "data" : "wrapped-key";
+  for (const { id, kind, with: source, text, expect, bytes_hex } of vectors("text")) {
+    const { key, context, kek, dek_id, dek_purpose, tenant } = sources.get(source);
     if (bytes_hex !== undefined) {
-      assert.equal(toHex(core.decodeText(text, name)), bytes_hex, id);
-      if (expect === "ok") assert.equal(core.encodeText(fromHex(bytes_hex), name), text, id);
+      assert.equal(toHex(core.decodeText(text, kind)), bytes_hex, id);
+      assert.equal(core.encodeText(fromHex(bytes_hex), kind), text, id);
       ran.decoded += 1;
-    } else {
-      assert.equal(code(() => core.decodeText(text, name)), expect, id);
-      ran.refused += 1;
-    }
+    } else ran.refused += 1;
+    const opened = code(() => {
+      const sealed = core.decodeText(text, kind);
+      if (kind === "data") open(newDek(key, context.find(([name]) => name === "tenant")[1].text), sealed, newContext(context));
+      else core.kekFromBytes(fromHex(kek)).unwrap(sealed, core.wrapContext(tenant, fromHex(dek_id), PURPOSES[dek_purpose], 1));
+    });
+    assert.equal(opened, expect, id);
   }
   console.log("text.json:", ran);
-  assert.ok(ran.decoded > 10 && ran.refused > 30);
+  assert.deepEqual([ran.decoded > 0, ran.refused > 0, ran.decoded + ran.refused], [true, true, vectors("text").length]);
 });
 
 test("contexts are those of the vectors", () => {
@@ -233,6 +237,8 @@ test("keys, wraps and exported keys", () => {
   assert.equal(code(() => core.dekFromSecret(core.generateSecret(), record, dek.keyCheck())), "authentication_failed");
   assert.equal(code(() => core.dekFromSecret(unwrapped, { ...record, dekPurpose: 257 }, dek.keyCheck())), "invalid_argument");
   assert.equal(code(() => core.dekFromSecret(unwrapped, { ...record, dekId: record.dekId.subarray(1) }, dek.keyCheck())), "invalid_argument");
+  assert.equal(code(() => core.dekFromSecret(unwrapped, { ...record, suite: 2 }, dek.keyCheck())), "unsupported_suite");
+  for (const [purpose, version] of [[257, 1], [0, 1], [1, 0], [1, Number.NaN]]) assert.equal(code(() => core.generateDek("acme", purpose, version)), "invalid_argument");
   assert.equal(code(() => core.kekFromText("hunter2")), "invalid_argument");
   const client = core.generateDek("acme", 3, 1);
   const imported = core.importKey(core.exportKey(client.secret, client.dek.record()));
@@ -322,6 +328,7 @@ test("a cache holds keys for its time", () => {
   assert.deepEqual(cache.openTypedInto(out, context, 1, room), { contentType: "t", length: 3 });
   assert.equal(code(() => cache.openInto(out, context, 3, room)), "authentication_failed");
   assert.deepEqual(cache.named(out, 1).record(), dek.record());
+  assert.equal(code(() => cache.named(out, 3)), "authentication_failed");
   assert.deepEqual(cache.active(context, 1).record(), dek.record());
   assert.equal(code(() => cache.named(fromHex("00"), 1)), "plaintext_refused");
   cache.advance(600);

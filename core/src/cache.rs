@@ -146,18 +146,12 @@ impl DekCache {
 
     /// Drops a DEK. Whether it was held.
     pub fn evict(&mut self, dek_id: &[u8; KEY_ID_LEN]) -> bool {
-        let Ok(at) = self.position(dek_id) else { return false };
-        self.entries.remove(at);
-        self.active.retain(|pointer| &pointer.dek_id != dek_id);
-        true
+        self.retain(&|entry| &entry.dek_id != dek_id, &|pointer| &pointer.dek_id != dek_id) > 0
     }
 
     /// Drops all DEKs of a tenant and says how many there were.
     pub fn evict_tenant(&mut self, tenant: &str) -> usize {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.dek.record().tenant != tenant);
-        self.active.retain(|pointer| pointer.tenant != tenant);
-        before - self.entries.len()
+        self.retain(&|entry| entry.dek.record().tenant != tenant, &|pointer| pointer.tenant != tenant)
     }
 
     /// Drops everything.
@@ -168,8 +162,15 @@ impl DekCache {
 
     /// Drops what expired.
     pub fn purge(&mut self, now: Timestamp) {
-        self.entries.retain(|entry| !now.is_past(entry.expires));
-        self.active.retain(|pointer| !now.is_past(pointer.expires));
+        self.retain(&|entry| !now.is_past(entry.expires), &|pointer| !now.is_past(pointer.expires));
+    }
+
+    /// Drops what is not to stay, and says how many DEKs that were.
+    fn retain(&mut self, dek_stays: &dyn Fn(&Entry) -> bool, pointer_stays: &dyn Fn(&Pointer) -> bool) -> usize {
+        let before = self.entries.len();
+        self.entries.retain(dek_stays);
+        self.active.retain(pointer_stays);
+        before - self.entries.len()
     }
 
     fn position(&self, dek_id: &[u8; KEY_ID_LEN]) -> core::result::Result<usize, usize> {

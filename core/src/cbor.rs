@@ -6,6 +6,13 @@ use core::ops::Range;
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{MAX_CBOR_DEPTH, MAX_MANIFEST_LEN};
 
+/// Keys in order, each with where it was.
+pub(crate) fn sorted<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Vec<(&'k [u8], usize)> {
+    let mut order: Vec<_> = keys.enumerate().map(|(at, key)| (key, at)).collect();
+    order.sort_unstable();
+    order
+}
+
 /// Writes one item after another. Maps sort themselves.
 #[derive(Debug, Default)]
 pub struct Writer {
@@ -117,7 +124,7 @@ impl Writer {
             if entries.len() != len {
                 return Err(Error::new(ErrorCode::InvalidArgument, "a map in a checkpoint's fields changed while it was written").into());
             }
-            writer.sort(start, entries)?;
+            writer.sort(start, &entries)?;
             Ok(())
         })
     }
@@ -136,15 +143,15 @@ impl Writer {
     }
 
     /// Puts the entries of a map, which lie from `start` on, in the order of their encoded keys.
-    fn sort(&mut self, start: usize, mut entries: Vec<(Range<usize>, usize)>) -> Result<()> {
+    fn sort(&mut self, start: usize, entries: &[(Range<usize>, usize)]) -> Result<()> {
         let key = |(key, _): &(Range<usize>, usize)| self.out.get(key.clone()).unwrap_or_default();
         if !entries.is_sorted_by(|left, right| key(left) < key(right)) {
-            entries.sort_unstable_by(|left, right| key(left).cmp(key(right)));
-            if entries.windows(2).any(|pair| matches!(pair, [left, right] if key(left) == key(right))) {
+            let order = sorted(entries.iter().map(key));
+            if order.windows(2).any(|pair| matches!(pair, [left, right] if left.0 == right.0)) {
                 return Err(Error::new(ErrorCode::InvalidArgument, "a map in a checkpoint's fields has a key twice"));
             }
             let mut sorted = Vec::with_capacity(self.out.len() - start);
-            for (key, end) in &entries {
+            for (key, end) in order.iter().filter_map(|(_, at)| entries.get(*at)) {
                 sorted.extend_from_slice(self.out.get(key.start..*end).unwrap_or_default());
             }
             self.out.truncate(start);

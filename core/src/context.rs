@@ -34,12 +34,15 @@ pub struct Context {
 }
 
 impl Context {
+    /// What every context extends, and none itself. (What is merged writes the count of its pairs.)
+    pub(crate) const EMPTY: Self = Self { canonical: Vec::new(), count: 0, tenant: 0..0 };
+
     /// Encodes a context. The pairs come in any order.
     ///
     /// # Errors
     /// `tenant_required`, `invalid_context`.
     pub fn new(pairs: &[(&str, Value<'_>)]) -> Result<Self> {
-        Self { canonical: Vec::from([0, 0]), count: 0, tenant: 0..0 }.merged(pairs)?.checked()
+        Self::EMPTY.extend(pairs)
     }
 
     /// This context with more pairs. None may be there already.
@@ -139,19 +142,19 @@ impl Context {
         for (key, value) in added {
             check_key(key)?;
             while let Some((name, encoded)) = present.next_if(|(name, _)| *name < key.as_bytes()) {
-                put_field(&mut canonical, |out| out.extend_from_slice(name))?;
-                put_field(&mut canonical, |out| out.extend_from_slice(encoded))?;
+                put_field(&mut canonical, &[name])?;
+                put_field(&mut canonical, &[encoded])?;
             }
             if previous == Some(key) || present.peek().is_some_and(|(name, _)| *name == key.as_bytes()) {
                 return Err(Error::with(ErrorCode::InvalidContext, format!("the context has the key \"{key}\" twice")));
             }
             previous = Some(key);
-            put_field(&mut canonical, |out| out.extend_from_slice(key.as_bytes()))?;
+            put_field(&mut canonical, &[key.as_bytes()])?;
             put_value(&mut canonical, key, *value)?;
         }
         for (name, encoded) in present {
-            put_field(&mut canonical, |out| out.extend_from_slice(name))?;
-            put_field(&mut canonical, |out| out.extend_from_slice(encoded))?;
+            put_field(&mut canonical, &[name])?;
+            put_field(&mut canonical, &[encoded])?;
         }
         if canonical.len() > MAX_CONTEXT_BYTES {
             return Err(TOO_LONG);
@@ -198,6 +201,7 @@ pub(crate) fn check_tenant(tenant: &str) -> Result<()> {
 }
 
 pub(crate) const LONG_TENANT: Error = invalid("a tenant has at most 1,024 bytes");
+const LONG_INT: Error = invalid("an integer in a context has 64 bits");
 const TOO_LONG: Error = invalid("a context has at most 65,536 bytes");
 
 const fn invalid(message: &'static str) -> Error {
@@ -218,38 +222,37 @@ fn put_value(out: &mut Vec<u8>, key: &str, value: Value<'_>) -> Result<()> {
     match value {
         Value::Int(_) | Value::Float(_) | Value::List(_) if key == TENANT || key == PURPOSE => Err(invalid("a tenant and a purpose are strings")),
         Value::List(_) if key == VERSION => Err(invalid("a version is a string or a number")),
-        Value::Text(text) => put_field(out, |out| {
-            if key == VERSION {
-                out.extend_from_slice(b"s:");
-            }
-            out.extend_from_slice(text.as_bytes());
-        }),
-        Value::Int(int) if int < i128::from(i64::MIN) || int > i128::from(u64::MAX) => Err(invalid("an integer in a context has 64 bits")),
-        Value::Int(int) => put_field(out, |out| out.extend_from_slice(format!("i:{int}").as_bytes())),
+        Value::Text(text) => put_field(out, &[if key == VERSION { b"s:" } else { b"" }, text.as_bytes()]),
+        Value::Int(int) if int < i128::from(i64::MIN) || int > i128::from(u64::MAX) => Err(LONG_INT),
+        Value::Int(int) => put_int(out, int),
         Value::Float(float) if !float.is_finite() => Err(invalid("a number in a context is finite")),
         #[expect(clippy::cast_possible_truncation, reason = "checked: integral and at most 2^53 in magnitude")]
-        Value::Float(float) if float.abs() <= EXACT && float == (float as i64) as f64 => {
-            put_field(out, |out| out.extend_from_slice(format!("i:{}", float as i64).as_bytes()))
-        }
-        Value::Float(float) => put_field(out, |out| out.extend_from_slice(format!("f:{:016x}", float.to_bits()).as_bytes())),
-        Value::List(items) => put_field(out, |out| {
+        Value::Float(float) if float.abs() <= EXACT && float == (float as i64) as f64 => put_int(out, i128::from(float as i64)),
+        Value::Float(float) => put_field(out, &[b"f:", base16ct::lower::encode_string(&float.to_bits().to_be_bytes()).as_bytes()]),
+        Value::List(items) => {
+            let mut netstrings = Vec::new();
             for item in items {
-                out.extend_from_slice(format!("{}:", item.len()).as_bytes());
-                out.extend_from_slice(item.as_bytes());
-                out.push(b',');
+                netstrings.extend_from_slice(format!("{}:", item.len()).as_bytes());
+                netstrings.extend_from_slice(item.as_bytes());
+                netstrings.push(b',');
             }
-        }),
+            put_field(out, &[&netstrings])
+        }
     }
 }
 
-/// A length of two bytes and what `write` appends.
-fn put_field(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
-    let start = out.len();
-    out.extend_from_slice(&[0, 0]);
-    write(out);
-    let len = u16::try_from(out.len() - start - 2).map_err(|_| TOO_LONG)?;
-    if let Some(slot) = out.get_mut(start..start + 2) {
-        slot.copy_from_slice(&len.to_be_bytes());
+fn put_int(out: &mut Vec<u8>, int: i128) -> Result<()> {
+    let magnitude = u64::try_from(int.unsigned_abs()).map_err(|_| LONG_INT)?;
+    let sign = if int < 0 { "-" } else { "" };
+    put_field(out, &[format!("i:{sign}{magnitude}").as_bytes()])
+}
+
+/// A length of two bytes and the parts of a value.
+fn put_field(out: &mut Vec<u8>, parts: &[&[u8]]) -> Result<()> {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    out.extend_from_slice(&u16::try_from(len).map_err(|_| TOO_LONG)?.to_be_bytes());
+    for part in parts {
+        out.extend_from_slice(part);
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ pub fn export_key(secret: &Secret, record: &DekRecord) -> Result<Zeroizing<Strin
 /// `plaintext_refused`, `malformed`, `unsupported_version`, `unsupported_suite`, `authentication_failed`.
 pub fn import_key(text: &str) -> Result<Dek> {
     let encoded = text::without_prefix(text, PREFIX, FAMILY)?;
-    scrubbed::<backend::Default, _>(|| parse(&text::decode_secret(encoded)))
+    scrubbed::<backend::Default, _>(|| parse(&text::decode_secret(encoded.as_bytes())))
 }
 
 /// Steps 1, from its bytes on, to 7 of SPEC section 6.3.

@@ -3,10 +3,6 @@
 use alloc::{format, vec, vec::Vec};
 use core::fmt;
 
-use base64::{
-    Engine as _,
-    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
-};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -17,6 +13,7 @@ use crate::envelope::{self, Envelope, KEY_ID_LEN, Kind, SUITE};
 use crate::error::{Error, ErrorCode, Result};
 use crate::expand::Expander;
 use crate::secret::{KEY_LEN, Secret, scrubbed};
+use crate::text::decode_secret;
 
 /// A KEK whose 32 bytes this process holds. It wraps DEKs and nothing else; the bytes themselves are not kept.
 pub struct Kek {
@@ -44,11 +41,12 @@ impl Kek {
     /// `invalid_argument`, whose message says what was seen, never the value.
     pub fn from_text(text: &str) -> Result<Self> {
         let text = text.trim_matches(|c: char| c.is_ascii_whitespace());
-        let decoded = Zeroizing::new(match text.len() {
-            64 => base16ct::mixed::decode_vec(text).map_err(|_| refuse(text))?,
-            43 | 44 => STANDARD.decode(standard_alphabet(text).as_slice()).map_err(|_| refuse(text))?,
+        let decoded = match text.len() {
+            64 => Zeroizing::new(base16ct::mixed::decode_vec(text).unwrap_or_default()),
+            43 => decode_secret(&url_alphabet(text)),
+            44 => decode_secret(&url_alphabet(text.strip_suffix('=').unwrap_or_default())),
             _ => return Err(refuse(text)),
-        });
+        };
         if decoded.len() != KEY_LEN {
             return Err(refuse(text));
         }
@@ -184,17 +182,17 @@ pub fn canary_secret(kek_uri: &str) -> Secret {
 
 const HOW: &str = "A KEK is 32 random bytes: 44 characters of base64, 64 hex digits, or a 32-byte binary file. `sealpoint keygen` makes a good one";
 
-/// 44 characters with `+`, `/` and padding, in one place that is wiped.
-fn standard_alphabet(text: &str) -> Zeroizing<[u8; 44]> {
-    let mut standard = Zeroizing::new([b'='; 44]);
-    for (to, from) in standard.iter_mut().zip(text.bytes()) {
-        *to = match from {
-            b'-' => b'+',
-            b'_' => b'/',
-            byte => byte,
-        };
+/// With `-` and `_` for `+` and `/`.
+fn url_alphabet(text: &str) -> Zeroizing<Vec<u8>> {
+    let mut url = Zeroizing::new(text.as_bytes().to_vec());
+    for byte in url.iter_mut() {
+        match byte {
+            b'+' => *byte = b'-',
+            b'/' => *byte = b'_',
+            _ => {}
+        }
     }
-    standard
+    url
 }
 
 /// Says what was seen without showing it.
@@ -203,12 +201,15 @@ fn refuse(text: &str) -> Error {
         "an empty value"
     } else if text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         "hex digits"
-    } else if [STANDARD, URL_SAFE_NO_PAD].iter().any(|encoding| encoding.decode(text).map(Zeroizing::new).is_ok()) {
+    } else if !decode_secret(&url_alphabet(text.trim_end_matches('='))).is_empty() {
         "base64"
     } else if text.is_ascii() {
         "ASCII text"
     } else {
         "text with characters outside ASCII"
     };
-    Error::with(ErrorCode::InvalidArgument, format!("the KEK has {} characters and looks like {kind}. {HOW}", text.chars().count()))
+    Error::with(
+        ErrorCode::InvalidArgument,
+        format!("the KEK has {} characters and looks like {kind}. {HOW}", text.chars().fold(0, |count, _| count + 1)),
+    )
 }

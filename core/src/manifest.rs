@@ -6,7 +6,7 @@ use core::fmt;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use crate::cbor::{Reader, TOO_LONG, Writer};
+use crate::cbor::{Reader, TOO_LONG, Writer, sorted};
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::MAX_MANIFEST_LEN;
 
@@ -163,9 +163,8 @@ fn digest(fields: &[u8]) -> [u8; 32] {
 fn listed<'c, 'a>(fields: &[u8], channels: &'c [Channel<'a>]) -> Vec<&'c Channel<'a>> {
     let mut reader = Reader(fields);
     let before_4 = reader.head(4).is_ok() && reader.head(0).map_or_else(|_| reader.head(1).is_ok(), |v| v < 4);
-    let mut listed: Vec<_> = channels.iter().filter(|(name, _)| !(before_4 && *name == TASKS)).collect();
-    listed.sort_unstable_by_key(|(name, _)| *name);
-    listed
+    let order = sorted(channels.iter().map(|(name, _)| name.as_bytes()));
+    order.iter().filter_map(|(_, at)| channels.get(*at)).filter(|(name, _)| !(before_4 && *name == TASKS)).collect()
 }
 
 const fn changed(message: &'static str) -> Error {

@@ -34,7 +34,7 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
     };
     let encoded = without_prefix(text, prefix, family)?;
     // What has the prefix never passes as plaintext: bytes without the magic are a broken envelope, not an unsealed value.
-    let bytes = URL_SAFE_NO_PAD.decode(encoded).unwrap_or_default();
+    let bytes = decode_base64(encoded.as_bytes()).unwrap_or_default();
     if bytes.first() != Some(&MAGIC) {
         return Err(Error::new(ErrorCode::Malformed, "the text is not the strict base64url of an envelope"));
     }
@@ -43,10 +43,12 @@ pub fn decode(text: &str, kind: Kind) -> Result<Vec<u8>> {
 
 /// A prefix and base64url, in one allocation.
 pub(crate) fn with_prefix(prefix: &str, bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(prefix.len() + bytes.len().div_ceil(3) * 4);
-    text.push_str(prefix);
-    URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
-    text
+    let mut text = Vec::with_capacity(prefix.len() + bytes.len().div_ceil(3) * 4);
+    text.extend_from_slice(prefix.as_bytes());
+    text.resize(text.capacity(), 0);
+    let encoded = URL_SAFE_NO_PAD.encode_slice(bytes, text.get_mut(prefix.len()..).unwrap_or_default()).unwrap_or_default();
+    text.truncate(prefix.len() + encoded);
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// What follows the prefix of one kind (step 1 of SPEC section 8). `family` is the prefix without its version.
@@ -66,11 +68,16 @@ pub(crate) fn without_prefix<'t>(text: &'t str, prefix: &str, family: &str) -> R
 }
 
 /// Strict base64url of what is secret: wiped also where it turns out to be none, as which it is empty.
-pub(crate) fn decode_secret(encoded: &str) -> Zeroizing<Vec<u8>> {
+pub(crate) fn decode_secret(encoded: &[u8]) -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(decode_base64(encoded).unwrap_or_default())
+}
+
+/// Strict base64url. What turns out to be none is wiped.
+fn decode_base64(encoded: &[u8]) -> Option<Vec<u8>> {
     let mut bytes = Zeroizing::new(vec![0; decoded_len_estimate(encoded.len())]);
-    let len = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).unwrap_or_default();
+    let len = URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes).ok()?;
     bytes.truncate(len);
-    bytes
+    Some(core::mem::take(&mut *bytes))
 }
 
 /// Whether bytes begin like a text form, of whatever kind and version.
