@@ -41,9 +41,10 @@ conformance: $(VENV)/.built $(NPM_BUILT) ## every language against every other: 
 .PHONY: lint
 lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc, documentation links, cargo-deny
 	cargo fmt --all --check
+	cargo fmt --manifest-path bindings-wasm/bindgen/Cargo.toml --check
 	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json -- -D warnings
 	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat,json -- -D warnings
-	cargo clippy --quiet -p sealpoint-wasm --target wasm32-unknown-unknown -- -D warnings
+	cargo clippy --quiet -p sealpoint-wasm -p sealpoint-wasm-module --target wasm32-unknown-unknown -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core --features json
 	$(BIN)/ruff check --quiet $(PYTHON_PATHS)
 	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)

@@ -1,6 +1,6 @@
 //! Envelopes: the layout of SPEC sections 4 and 6, and the order in which they are parsed (section 8).
 
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -197,7 +197,9 @@ impl<'a> Envelope<'a> {
         let key = self.message_key::<A>(input_key, context)?;
         let one_pass = self.head.padding == Padding::None && self.head.inner_len >= CHUNK_LEN;
         let (staged_len, staged_chunks) = if one_pass { (CHUNK_LEN, 0..1) } else { (self.head.inner_len, 0..usize::MAX) };
-        let mut staged = vec![0; staged_len];
+        let mut staged = Vec::new();
+        staged.try_reserve_exact(staged_len).map_err(|_| Error::new(ErrorCode::LimitExceeded, "no memory to open this envelope"))?;
+        staged.resize(staged_len, 0);
         key.open(self.body, staged_chunks, &mut staged)?;
         let opened = self.release(&key, &staged, one_pass, allocate);
         if opened.is_err() {

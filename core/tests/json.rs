@@ -1,9 +1,12 @@
 //! Contexts and fields that come in as JSON are those that come in as values.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs, reason = "a test fails by panicking")]
 
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
 use sealpoint_core::cbor::Writer;
 use sealpoint_core::json::fields_from_json;
 use sealpoint_core::{Context, ErrorCode, Value};
+use serde_json::Value as Json;
 
 #[test]
 fn a_context_is_the_same_from_json() {
@@ -110,5 +113,62 @@ fn what_no_manifest_holds_is_refused() {
         (&format!("{}{}", "[".repeat(20), "]".repeat(20)), ErrorCode::LimitExceeded),
     ] {
         assert_eq!(fields_from_json(json).unwrap_err().code(), code);
+    }
+}
+
+/// JSON of the kinds that are handed over, as `serde_json` writes it.
+fn handed_over() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(Json::Null),
+        any::<bool>().prop_map(Json::from),
+        any::<i64>().prop_map(Json::from),
+        any::<u64>().prop_map(Json::from),
+        "[^\0]\\PC{0,8}|[\u{1}-\u{1f}\"\\\\/\u{7f}-\u{a0}\u{10000}-\u{10010}]{1,6}|".prop_map(Json::from),
+    ];
+    leaf.prop_recursive(4, 32, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Json::from),
+            btree_map("\\PC{0,5}", inner, 0..5).prop_map(|map| Json::Object(map.into_iter().collect()))
+        ]
+    })
+}
+
+fn written(writer: &mut Writer, value: &Json) -> sealpoint_core::Result<()> {
+    match value {
+        Json::Null => writer.null(),
+        Json::Bool(truth) => writer.bool(*truth),
+        Json::Number(number) => writer.int(number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)).unwrap())?,
+        Json::String(text) => writer.text(text),
+        Json::Array(items) => writer.array(items.len(), |writer| items.iter().try_for_each(|item| written(writer, item)))?,
+        Json::Object(map) => {
+            writer.map(map.len(), |entries| map.iter().try_for_each(|(key, item)| entries.entry(key, |writer| written(writer, item))))?
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Another parser's idea of JSON, compact, spaced, and with everything escaped.
+    #[test]
+    fn read_as_serde_json_reads_it(value in handed_over()) {
+        let mut writer = Writer::new();
+        written(&mut writer, &value).unwrap();
+        let expected = writer.finish();
+        let compact = value.to_string();
+        let escaped: String = compact
+            .chars()
+            .map(|c| if c.is_ascii() { c.to_string() } else { c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04X}")).collect() })
+            .collect();
+        for text in [compact.as_str(), &serde_json::to_string_pretty(&value).unwrap(), &escaped] {
+            prop_assert_eq!(&fields_from_json(text), &expected, "{}", text);
+        }
+    }
+
+    /// Whatever is no JSON for `serde_json` is none here.
+    #[test]
+    fn what_serde_json_refuses_is_refused(text in r#"[\[\]{}":,0-9a-fnrtul\\ .eE+-]{0,12}"#) {
+        if serde_json::from_str::<Json>(&text).is_err() {
+            prop_assert!(fields_from_json(&text).is_err(), "{}", text);
+        }
     }
 }
