@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 RUST_SOURCES := $(shell find core/src core/aes-gcm/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
 NPM := bindings-node
-NPM_BUILT := $(NPM)/dist/.built
+NPM_BUILT := $(NPM)/build/.built
 NPM_SOURCES := $(shell find core/src core/aes-gcm $(NPM)/src $(NPM)/ts $(NPM)/scripts bindings-wasm -type f -not -path '*/target/*' -not -path '*/test/*') \
     Cargo.toml Cargo.lock core/Cargo.toml $(NPM)/Cargo.toml $(NPM)/package.json $(NPM)/tsconfig.build.json
 PYTHON_PATHS := bindings-python/python bindings-python/tests tests examples benches/python conftest.py
@@ -96,7 +96,7 @@ tools:
 
 .PHONY: tools-npm
 tools-npm: tools
-	@node -e 'process.exit(process.versions.node.split(".")[0] < 20)' 2>/dev/null && command -v npm >/dev/null || { echo "missing: Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
+	@node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null && command -v npm >/dev/null || { echo "missing: Node 20 or newer with npm (https://nodejs.org)" >&2; exit 1; }
 
 $(NPM)/node_modules/.deps: $(NPM)/package-lock.json | tools-npm
 	cd $(NPM) && npm ci --silent --no-audit --no-fund
