@@ -54,13 +54,16 @@ lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc,
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: bench
-bench: $(VENV)/.built ## measure beside peers (about 20 minutes); writes benches/results and the README's tables
+bench: $(VENV)/.built $(NPM_BUILT) ## measure beside peers (about 25 minutes); writes benches/results and the README's tables
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix benches/js
 	cargo bench --quiet -p sealpoint-benches
 	$(BIN)/python benches/python/seal.py
 	$(BIN)/python benches/python/graph.py
 	$(BIN)/python benches/python/memory.py
 	$(BIN)/python benches/python/loop.py
+	node benches/js/seal.mjs
+	node benches/js/browser.mjs
 	$(BIN)/python benches/python/report.py --update-readme
 
 .PHONY: fuzz
