@@ -44,7 +44,7 @@ function file(path) {
       return name === "" ? JSON.stringify(readdirSync(VECTORS).filter((other) => other.endsWith(".json"))) : readFileSync(new URL(basename(name), VECTORS));
     case "js":
       return readFileSync(new URL(basename(name), import.meta.url));
-    case "work":
+    case "orders":
       return readFileSync(join(work, basename(name)));
     case "sealpoint":
       return readFileSync(new URL(name, PACKAGE));
@@ -56,7 +56,7 @@ function file(path) {
 const server = createServer(async (request, response) => {
   const { pathname } = new URL(request.url, "http://localhost");
   try {
-    if (request.method === "PUT" && pathname.startsWith("/work/")) {
+    if (request.method === "PUT" && pathname.startsWith("/orders/")) {
       const parts = [];
       for await (const part of request) parts.push(part);
       writeFileSync(join(work, basename(pathname)), Buffer.concat(parts));

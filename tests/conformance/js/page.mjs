@@ -19,10 +19,10 @@ async function source() {
   return { files: Object.fromEntries(files), frozen };
 }
 
-/** `input` names the files that an order is about, `order.out` where the answer goes: both in the folder that the server serves as /work/. */
+/** `input` names the files that an order is about, `order.out` where the answer goes: both in the folder that the server serves as /orders/. */
 globalThis.answer = async (order, input) => {
-  const read = await Promise.all(Object.entries(input).map(async ([name, file]) => [name, await (await get(`/work/${file}`)).json()]));
+  const read = await Promise.all(Object.entries(input).map(async ([name, file]) => [name, await (await get(`/orders/${file}`)).json()]));
   const answer = await runner.answer(order, Object.fromEntries(read), source);
-  const stored = await fetch(`/work/${order.out}`, { method: "PUT", body: JSON.stringify(answer) });
+  const stored = await fetch(`/orders/${order.out}`, { method: "PUT", body: JSON.stringify(answer) });
   if (!stored.ok) throw new Error(`${order.out}: ${stored.status}`);
 };
