@@ -30,7 +30,7 @@ _KNOWN_FIELDS = frozenset({"v", "id", "ts", "channel_values", "channel_versions"
 _PAD_BELOW = 1024
 _PAD_CHARACTERS = 256
 _LARGE_CHARACTERS = 16 << 10
-"""Of a string, from which on it is stored once, in the table of values, rather than with each checkpoint (SPEC section 7.2)."""
+"""Of a string, from which on it is stored once, in the table of values, rather than with each checkpoint (SPEC section 7.1)."""
 
 
 class Asked(NamedTuple):
