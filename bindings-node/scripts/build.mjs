@@ -14,7 +14,7 @@ if (!process.argv.includes("--ts-only")) {
 rmSync("dist", { recursive: true, force: true });
 mkdirSync("dist");
 const { version } = JSON.parse(readFileSync("package.json", "utf8"));
-const bundle = (name, entry, format, platform) =>
+const bundle = (name, entry, format, platform, external = []) =>
   build({
     entryPoints: [`ts/${entry}.ts`],
     outfile: `dist/${name}`,
@@ -25,6 +25,7 @@ const bundle = (name, entry, format, platform) =>
     charset: "utf8",
     legalComments: "none",
     loader: { ".wasm": "binary" },
+    external,
     define: { SEALPOINT_VERSION: JSON.stringify(version) },
   });
 await Promise.all([
@@ -32,6 +33,8 @@ await Promise.all([
   bundle("inline.mjs", "entry-inline", "esm", "neutral"),
   bundle("wasm-node.cjs", "entry-wasm", "cjs", "node"),
   bundle("wasm.mjs", "entry-wasm", "esm", "neutral"),
+  bundle("langgraph.mjs", "langgraph/index", "esm", "node", ["sealpoint", "@langchain/*"]),
+  bundle("langgraph.cjs", "langgraph/index", "cjs", "node", ["sealpoint", "@langchain/*"]),
 ]);
 
 cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");
@@ -50,5 +53,7 @@ for (const [esm, cjs] of [
 run("node_modules/.bin/tsc", "-p", "tsconfig.build.json");
 writeFileSync("dist/index.d.mts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.mts", 'export * from "./types/entry-wasm.js";\n');
+writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph/index.js";\n');
+writeFileSync("dist/langgraph.d.cts", 'export * from "./types/langgraph/index.js";\n');
 writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');

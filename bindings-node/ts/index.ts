@@ -1,5 +1,5 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-/** Envelope encryption: seal and open values bound to where they belong, under keys per tenant. The same bytes as in Python and Rust. */
+/** Envelope encryption: seal and open values bound to where they belong, under keys per tenant. The same bytes as in Python and Rust. `sealpoint/langgraph` has the savers; this imports no LangGraph. */
 
 export { backend, limits, version } from "./backend.js";
 export type { WatchOptions } from "./bulk.js";
@@ -10,7 +10,11 @@ export type { Kind } from "./core.js";
 export { DataKey } from "./data-key.js";
 export { envelopeDekId, fromText, isSealed, toText } from "./envelope.js";
 export { type ErrorCode, errorCodes, isSealpointError, type SealpointError } from "./errors.js";
+/** @internal */
+export * as _internal from "./internal.js";
 export { canarySecret, type DekRecord, exportKey, LocalKek, SecretKey } from "./keys.js";
 export { type ManifestChannels, type ManifestFields, manifestOpen, manifestPayload } from "./manifest.js";
+export { Migration, type Mode, type Unsealed } from "./migration.js";
 export type { Opened, SealOptions } from "./seal.js";
+export { type Fixed, type FromConfig, fixed, fromConfig, type TenantConfig, type TenantSource, tenantScope } from "./tenants.js";
 export type { ContextPairs, ContextValue, ManifestValue } from "./transport.js";

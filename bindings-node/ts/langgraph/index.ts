@@ -1,0 +1,3 @@
+/** LangGraph's persistence, sealed. */
+
+export {};
