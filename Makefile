@@ -28,8 +28,8 @@ demo: $(VENV)/.built ## a sealed LangGraph agent on SQLite, shown beside an unse
 
 .PHONY: test
 test: $(VENV)/.built $(NPM_BUILT) ## every test: core on both backends, vectors, Python and npm packages, LangGraph, examples, browsers
-	cargo test --quiet -p sealpoint-core --features hazmat,json
-	cargo test --quiet -p sealpoint-core --features hazmat,json,native
+	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery
+	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so $(NPM)/build/native/*.node $(NPM)/build/wasm/*.wasm
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	cd $(NPM) && npm run --silent test && npm run --silent test:packaging
@@ -42,10 +42,10 @@ conformance: $(VENV)/.built $(NPM_BUILT) ## every language against every other: 
 lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc, documentation links, cargo-deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path bindings-wasm/bindgen/Cargo.toml --check
-	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json -- -D warnings
-	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat,json -- -D warnings
+	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json,sealpoint-core/recovery -- -D warnings
+	cargo clippy --quiet -p sealpoint-core --all-targets --features hazmat,json,recovery -- -D warnings
 	cargo clippy --quiet -p sealpoint-wasm -p sealpoint-wasm-module --target wasm32-unknown-unknown -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core --features json
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p sealpoint-core --features json,recovery
 	$(BIN)/ruff check --quiet $(PYTHON_PATHS)
 	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)
 	$(BIN)/mypy --no-error-summary bindings-python/python

@@ -25,6 +25,8 @@ pub mod kek;
 pub mod limits;
 pub mod manifest;
 pub mod message;
+#[cfg(feature = "recovery")]
+pub mod recovery;
 pub mod text;
 
 mod chunked;
@@ -40,4 +42,6 @@ pub use error::{Error, ErrorCode, Result};
 pub use exported::{export_key, import_key};
 pub use kek::{Kek, canary_context, canary_secret, wrap_context};
 pub use message::Message;
+#[cfg(feature = "recovery")]
+pub use recovery::{RecoveryKey, RecoveryPublicKey};
 pub use secret::Secret;

@@ -12,6 +12,8 @@
 mod common;
 #[path = "vectors/exported.rs"]
 mod exported;
+#[path = "vectors/recovery.rs"]
+mod recovery;
 #[path = "vectors/items.rs"]
 mod items;
 #[path = "vectors/records.rs"]
@@ -112,6 +114,7 @@ fn run<A: Backend>(vectors: &Vectors, file: &str, vector: &Json) -> Outcome {
         "cbor" => records::cbor(vector),
         "manifest" => records::manifest_vector(vector).into(),
         "store" => items::item::<A>(vector).into(),
+        "recovery" => recovery::recovery(vector).into(),
         other => panic!("tests/vectors/{other}.json is a file that this test does not know"),
     }
 }

@@ -134,7 +134,7 @@ const openVector = (vector, sealed) => spec.open(key(vector.key), spec.canonical
 const unwrapVector = (vector, wrapped = hex(vector.wrapped)) => spec.unwrap(hex(vector.kek), wrapContext(vector), wrapped);
 
 /** The parts of the SPEC that are none of its own; every other file and `op` must be in KNOWN. */
-const OUTSIDE = ["cbor", "manifest", "store", "stored-key"];
+const OUTSIDE = ["cbor", "manifest", "recovery", "store", "stored-key"];
 
 /** Why a vector is none of its own. */
 function outside(file, { op, pairs: form = [] }) {

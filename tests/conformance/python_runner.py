@@ -352,6 +352,25 @@ class Vectors:
             case op:
                 raise ValueError(f"no such op: {op}")
 
+    def run_recovery(self, vector: Json) -> None:
+        """recovery.json."""
+        match vector["op"]:
+            case "pair":
+                key = native.RecoveryKey.from_text(vector["secret_text"])
+                public = native.RecoveryPublicKey.from_text(vector["public_text"])
+                got = (key.to_text(), public.to_text(), key.public.to_text(), public.recovery_id.hex())
+                check("pair", got, (vector["secret_text"], vector["public_text"], vector["public_text"], vector["recovery_id"]))
+            case "unwrap":
+                key = native.RecoveryKey.from_text(vector["secret_text"])
+                opened = key.unwrap(bytes.fromhex(vector["wrapped"]), wrap_context(vector)).expose()
+                check("dek", opened.hex(), vector["dek"])
+            case "import-secret":
+                native.RecoveryKey.from_text(vector["text"])
+            case "import-public":
+                native.RecoveryPublicKey.from_text(vector["text"])
+            case op:
+                raise ValueError(f"no such op: {op}")
+
     def run_cbor(self, vector: Json) -> None:
         """cbor.json, by way of a manifest: the digest of what was encoded, and records that hold what must not be decoded."""
         match vector["op"]:

@@ -42,7 +42,7 @@ ALL = ("envelope", "wrap", "canary", "key", "manifest")
 WITHOUT_MANIFEST = ("envelope", "wrap", "canary", "key")
 DATA = ("envelope",)
 
-FEATURES = "hazmat,json,native"
+FEATURES = "hazmat,json,native,recovery"
 BACKENDS = {"RustCrypto": "RustCrypto", "AwsLc": "aws-lc"}
 INDEPENDENT = ("node", str(HERE / "independent_runner.mjs"))
 CARGO = ["cargo", "--quiet"]

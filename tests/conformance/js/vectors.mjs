@@ -240,6 +240,7 @@ const RUN = {
       this.api.DataKey.import(text);
     },
   },
+  recovery: Object.fromEntries(["pair", "unwrap", "import-secret", "import-public"].map((op) => [op, noRecovery])),
   cbor: {
     /** By way of a manifest: the digest of what was encoded. */
     encode(vector) {
@@ -302,3 +303,7 @@ const RUN = {
 };
 
 const lengths = (stored) => Object.fromEntries(Object.entries(stored).map(([name, value]) => [name, JSON.stringify(value).length]));
+
+function noRecovery() {
+  throw new Unreachable("recovery keys are not in this package");
+}

@@ -3,10 +3,16 @@
 import base64
 import re
 
-from .envelope import KIND_DATA, KIND_KEY, KIND_WRAP, MAGIC
+from .envelope import KIND_DATA, KIND_KEY, KIND_RECOVERY_PUBLIC, KIND_RECOVERY_SECRET, KIND_WRAP, MAGIC
 from .errors import SealpointError
 
-PREFIXES = {KIND_DATA: "sealpoint:", KIND_WRAP: "sealpoint-wrap:", KIND_KEY: "sealpoint-key:"}
+PREFIXES = {
+    KIND_DATA: "sealpoint:",
+    KIND_WRAP: "sealpoint-wrap:",
+    KIND_KEY: "sealpoint-key:",
+    KIND_RECOVERY_PUBLIC: "sealpoint-recovery-public:",
+    KIND_RECOVERY_SECRET: "sealpoint-recovery-secret:",
+}
 VERSION = "v1:"
 
 

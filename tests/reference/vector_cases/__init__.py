@@ -1,6 +1,17 @@
 """The vectors as code: each module builds the files of one part of the SPEC."""
 
-from . import cbor_cases, context_cases, derive_cases, envelope_cases, exported_cases, manifest_cases, store_cases, text_cases, wrap_cases
+from . import (
+    cbor_cases,
+    context_cases,
+    derive_cases,
+    envelope_cases,
+    exported_cases,
+    manifest_cases,
+    recovery_cases,
+    store_cases,
+    text_cases,
+    wrap_cases,
+)
 from .build import File
 
 
@@ -19,4 +30,5 @@ def build_all() -> list[File]:
         cbor_cases.build(),
         manifest_cases.build(),
         store_cases.build(),
+        recovery_cases.build(),
     ]

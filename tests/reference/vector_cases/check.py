@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from sealpoint_ref import cbor, context, derive, envelope, exported, manifest, padding, store, text, wrap
+from sealpoint_ref import cbor, context, derive, envelope, exported, manifest, padding, recovery, store, text, wrap
 from sealpoint_ref.errors import SealpointError
 
 from . import jsonform as jf
@@ -209,6 +209,23 @@ class Checker:
             same("bytes", text.decode(envelope.KIND_KEY, vector["text"]).hex(), vector["bytes_hex"])
             want = (vector["dek"], vector["dek_id"], vector["version"], vector["tenant"])
             same("key", (key.dek.hex(), key.dek_id.hex(), key.version, key.tenant), want)
+
+    def run_recovery(self, vector: Json) -> None:
+        """recovery.json."""
+        match vector["op"]:
+            case "pair":
+                secret = recovery.import_secret(vector["secret_text"])
+                same("secret", secret.hex(), vector["secret"])
+                same("texts", (recovery.secret_text(secret), recovery.public_text(secret)), (vector["secret_text"], vector["public_text"]))
+                same("id", recovery.recovery_id(recovery.import_public(vector["public_text"])).hex(), vector["recovery_id"])
+            case "unwrap":
+                context = wrap.wrap_context(bytes.fromhex(vector["dek_id"]), vector["dek_purpose"], vector["tenant"])
+                dek = recovery.unwrap(recovery.import_secret(vector["secret_text"]), context, bytes.fromhex(vector["wrapped"]))
+                same("dek", dek.hex(), vector.get("dek"))
+            case "import-secret":
+                recovery.import_secret(vector["text"])
+            case _:
+                recovery.import_public(vector["text"])
 
     def run_cbor(self, vector: Json) -> None:
         """cbor.json."""
