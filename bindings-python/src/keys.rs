@@ -1,4 +1,4 @@
-//! `SecretKey`, `LocalKek`, `DataKey`.
+//! `SecretKey`, `LocalKek`, `RecoveryPublicKey`, `RecoveryKey`, `DataKey`.
 
 use std::sync::Arc;
 
@@ -83,6 +83,63 @@ impl LocalKek {
 
     fn __repr__(&self) -> &'static str {
         "LocalKek([redacted])"
+    }
+}
+
+#[pyclass(frozen, module = "sealpoint")]
+pub struct RecoveryPublicKey(sealpoint_core::RecoveryPublicKey);
+
+#[pymethods]
+impl RecoveryPublicKey {
+    #[staticmethod]
+    fn from_text(text: &Bound<'_, PyString>) -> PyResult<Self> {
+        sealpoint_core::RecoveryPublicKey::from_text(&text.to_string_lossy()).map(Self).map_err(fail)
+    }
+
+    fn to_text(&self) -> String {
+        self.0.to_text()
+    }
+
+    #[getter]
+    fn recovery_id<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, self.0.recovery_id())
+    }
+
+    fn wrap<'py>(&self, py: Python<'py>, secret: &SecretKey, context: &Context) -> PyResult<Bound<'py, PyBytes>> {
+        self.0.wrap(&secret.0, &context.0).map(|wrapped| PyBytes::new(py, &wrapped)).map_err(fail)
+    }
+}
+
+#[pyclass(frozen, module = "sealpoint")]
+pub struct RecoveryKey(sealpoint_core::RecoveryKey);
+
+#[pymethods]
+impl RecoveryKey {
+    #[staticmethod]
+    fn generate() -> PyResult<Self> {
+        sealpoint_core::RecoveryKey::generate().map(Self).map_err(fail)
+    }
+
+    #[staticmethod]
+    fn from_text(text: &Bound<'_, PyString>) -> PyResult<Self> {
+        sealpoint_core::RecoveryKey::from_text(&text.to_string_lossy()).map(Self).map_err(fail)
+    }
+
+    fn to_text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        PyString::new(py, &self.0.to_text())
+    }
+
+    #[getter]
+    fn public(&self) -> RecoveryPublicKey {
+        RecoveryPublicKey(self.0.public().clone())
+    }
+
+    fn unwrap(&self, wrapped: &[u8], context: &Context) -> PyResult<SecretKey> {
+        self.0.unwrap(wrapped, &context.0).map(SecretKey).map_err(fail)
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "RecoveryKey([redacted])"
     }
 }
 

@@ -37,6 +37,8 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<context::Context>()?;
     m.add_class::<keys::SecretKey>()?;
     m.add_class::<keys::LocalKek>()?;
+    m.add_class::<keys::RecoveryPublicKey>()?;
+    m.add_class::<keys::RecoveryKey>()?;
     m.add_class::<keys::DataKey>()?;
     m.add_class::<cache::DekCache>()?;
     m.add_function(wrap_pyfunction!(buffer::envelope_dek_id, m)?)?;

@@ -44,7 +44,10 @@ class Keks:
             )
 
     def wrap(self, secret: SecretKey, context: Context) -> tuple[WrapRecord, ...]:
-        """The DEK under each KEK, each wrap opened again and compared. Raises: what a provider answers, `authentication_failed`."""
+        """The DEK under each KEK, each wrap opened again and compared where its KEK opens.
+
+        Raises: what a provider answers, `authentication_failed`.
+        """
         return tuple(self._wrap_verified(provider, secret, context) for provider in self.providers)
 
     def unwrap(self, wraps: Iterable[WrapRecord], context: Context, *, authenticated: bool = False) -> tuple[SecretKey, bool]:
@@ -57,7 +60,7 @@ class Keks:
         failures: list[KmsError] = []
         for provider in self.providers:
             wrap = stored.get(provider.uri)
-            if wrap is None or (authenticated and not provider.capabilities.authenticates):
+            if wrap is None or not provider.capabilities.can_unwrap or (authenticated and not provider.capabilities.authenticates):
                 continue
             wrapped = WrappedKey(wrap.wrapped, wrap.wrap_alg, wrap.kek_version)
             try:
@@ -67,6 +70,11 @@ class Keks:
         if failures:
             raise next((error for error in failures if error.retryable), failures[0])
         raise KeyNotFoundError("key_not_found", "no KEK of this configuration opens this key: add to kek= the KEK that it was wrapped by")
+
+    @property
+    def openers(self) -> tuple[KeyManagementProvider, ...]:
+        """Those that open what they wrapped: each has a canary."""
+        return tuple(provider for provider in self.providers if provider.capabilities.can_unwrap)
 
     def make_canary(self, provider: KeyManagementProvider) -> bytes:
         """SPEC section 6.2."""
@@ -88,6 +96,8 @@ class Keks:
 
     def _wrap_verified(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
         wrapped = _call(provider, provider.wrap, secret, context, WrappedKey)
+        if not provider.capabilities.can_unwrap:
+            return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, now(), None)
         if not secrets_equal(_unwrap(provider, wrapped, context), secret):
             raise AuthenticationError(
                 "authentication_failed",

@@ -79,6 +79,53 @@ class LocalKek:
         """Raises: `key_not_found` (wrapped under another KEK), `authentication_failed`, and the parse errors of SPEC section 8."""
 
 @final
+class RecoveryPublicKey:
+    """The public half of a recovery key (SPEC section 6.4): it wraps DEKs and opens none. Not secret."""
+
+    @staticmethod
+    def from_text(text: str) -> RecoveryPublicKey:
+        """The key of a text that starts with `sealpoint-recovery-public:v1:`.
+
+        Raises: `plaintext_refused`, `malformed`, `unsupported_version`, `unsupported_suite`, `unsupported_encoding`,
+        `authentication_failed` (damaged: its id does not fit).
+        """
+
+    def to_text(self) -> str:
+        """1,680 characters, for configuration files."""
+
+    @property
+    def recovery_id(self) -> bytes:
+        """16 bytes that name it."""
+
+    def wrap(self, secret: SecretKey, context: Context) -> bytes:
+        """1,189 bytes, which only the secret half opens."""
+
+@final
+class RecoveryKey:
+    """Both halves of a recovery key (SPEC section 6.4); the secret lives in Rust memory and is wiped with the object."""
+
+    @staticmethod
+    def generate() -> RecoveryKey:
+        """A new pair."""
+
+    @staticmethod
+    def from_text(text: str) -> RecoveryKey:
+        """The key of a text that starts with `sealpoint-recovery-secret:v1:`. Raises: as `RecoveryPublicKey.from_text`."""
+
+    def to_text(self) -> str:
+        """100 characters, which **are** the key: for paper or a safe, and for no log."""
+
+    @property
+    def public(self) -> RecoveryPublicKey:
+        """The half to give away."""
+
+    def unwrap(self, wrapped: bytes, context: Context) -> SecretKey:
+        """The DEK. Anybody can have wrapped it: compare its key check before it opens anything, and seal nothing under it.
+
+        Raises: `key_not_found` (wrapped for another recovery key), `authentication_failed`, and the parse errors of SPEC section 6.4.
+        """
+
+@final
 class DataKey:
     """One opened DEK: seals and opens without a key store. `repr` shows the dek_id only."""
 

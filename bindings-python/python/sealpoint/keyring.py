@@ -90,7 +90,7 @@ class Keyring:
         libpq's options, such as `?options=-csearch_path=keys`), a `psycopg_pool.ConnectionPool`, or a `KeyStore`. One without any sealpoint
         tables is accepted; until `setup()` nothing can be sealed or opened with it.
         kek: `env:NAME`, `file:PATH`, a `KeyManagementProvider`, or a list of these: every new DEK is wrapped by each, and opened
-        by the first that answers.
+        by the first that answers. In a list also the public half of a recovery key, or `recovery:PATH`: it wraps only.
         cache_ttl: seconds that an opened DEK is held, at most what the key store's settings allow.
         create_tenants: whether sealing for a tenant that the key store does not know registers it.
 
@@ -133,7 +133,7 @@ class Keyring:
         self._store.setup(math.ceil(max(self._cache_ttl, DEFAULT_CACHE_TTL_S)))
         present = self._store.canaries()
         self._require_known(present)
-        for provider in self._keks.providers:
+        for provider in self._keks.openers:
             if provider.uri not in present:
                 self._store.add_canary(provider.uri, self._keks.make_canary(provider))
         settings = self._store.settings()
@@ -291,7 +291,7 @@ class Keyring:
         except SealpointError as error:
             return Health("failed", error.code, ())
         keks = []
-        for provider in self._keks.providers:
+        for provider in self._keks.openers:
             code = None if provider.uri in canaries else "key_not_found"
             try:
                 if code is None:
@@ -363,13 +363,13 @@ class Keyring:
             )
         canaries = self._store.canaries()
         self._require_known(canaries)
-        for provider in self._keks.providers:
+        for provider in self._keks.openers:
             if provider.uri in canaries:
                 self._keks.check_canary(provider, canaries[provider.uri])
 
     def _require_known(self, canaries: Mapping[str, bytes]) -> None:
         """A key store and a configuration that share no KEK do not belong together."""
-        if canaries and not any(provider.uri in canaries for provider in self._keks.providers):
+        if canaries and not any(provider.uri in canaries for provider in self._keks.openers):
             raise KeyNotFoundError(
                 "key_not_found",
                 "this key store was set up with other KEKs than those of kek=: name one of them; "

@@ -26,6 +26,9 @@ class ProviderCapabilities:
     sealed under a DEK that came through them."""
     can_describe: bool = False
     """The service can tell a key's state without using the key."""
+    can_unwrap: bool = True
+    """False: it only wraps, since the key that opens is elsewhere (a recovery key's secret half). It has no canary, and its wraps are
+    stored unverified."""
 
 
 @dataclass(frozen=True)
@@ -62,17 +65,21 @@ class KeyManagementProvider(Protocol):
         """The same 32 bytes; `SecretKey.from_bytes(bytearray)` wipes what the client library returned."""
 
 
-KNOWN_SCHEMES = ("env", "file")
+KNOWN_SCHEMES = ("env", "file", "recovery")
 _LATER_SCHEMES = ("aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11")
 
 
 def provider_from_uri(uri: str) -> KeyManagementProvider:
-    """The provider that a KEK's URI names: `env:NAME` or `file:PATH`, neither with options.
+    """The provider that a KEK's URI names: `env:NAME`, `file:PATH` or `recovery:PATH` (a file that holds a recovery key's public half),
+    none with options; or that public half itself, `sealpoint-recovery-public:v1:…`.
 
     Raises: `missing_dependency` (a scheme of a later release), `invalid_argument` (anything else, and what the provider itself says).
     """
     from .local import EnvProvider, FileProvider
+    from .recovery import PUBLIC_PREFIX, RecoveryProvider
 
+    if uri.startswith(PUBLIC_PREFIX):
+        return RecoveryProvider(uri)
     scheme, colon, rest = uri.partition(":")
     if _is_key(uri) or (_is_key(rest) and not rest.startswith("/")):
         raise InvalidArgumentError("invalid_argument", "kek= was given a KEK itself; it takes the KEK's place: env:NAME or file:PATH")
@@ -84,6 +91,8 @@ def provider_from_uri(uri: str) -> KeyManagementProvider:
         raise InvalidArgumentError("invalid_argument", f"not the URI of a KEK; this release knows {_known()}")
     if "?" in rest or "#" in rest:
         raise InvalidArgumentError("invalid_argument", f"{scheme}: takes no options: remove what follows '?' or '#'")
+    if scheme == "recovery":
+        return RecoveryProvider.from_file(rest)
     return EnvProvider(rest) if scheme == "env" else FileProvider(rest)
 
 
@@ -98,7 +107,7 @@ def is_uri(uri: object) -> bool:
 
 
 def _known() -> str:
-    return " and ".join(f"{scheme}:" for scheme in KNOWN_SCHEMES)
+    return ", ".join(f"{scheme}:" for scheme in KNOWN_SCHEMES)
 
 
 def _is_key(text: str) -> bool:
