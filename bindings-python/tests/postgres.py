@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,38 @@ def new_schema(dsn: str) -> Iterator[str]:
 def with_options(dsn: str, **options: str) -> str:
     """A URL with more of libpq's options."""
     return f"{dsn}{'&' if '?' in dsn else '?'}{urlencode(options, quote_via=quote)}"
+
+
+def serve() -> None:
+    """For tests in other languages: one command a line on standard input, each answered by a line. It all ends when the input does.
+
+    `database`: a DSN of a new database. `stop` (in good order), `crash`, `start` and `pid`: of the server, which is one of our own
+    if SEALPOINT_TEST_POSTGRES names no other, or with the argument `own`.
+    """
+    given = None if "own" in sys.argv else os.environ.get("SEALPOINT_TEST_POSTGRES")
+    with ExitStack() as opened:
+        server = None if given else Server()
+        if server:
+            opened.callback(server.close)
+            server.init()
+            server.start()
+        databases = opened.enter_context(ExitStack())
+        for command in map(str.strip, sys.stdin):
+            if command == "database":
+                print(databases.enter_context(new_database(given or server.dsn())), flush=True)
+            else:
+                print(_command(server, command), flush=True)
+        if server:
+            databases.pop_all()  # they go with the server
+
+
+def _command(server: Server, command: str) -> int | None:
+    if command == "start":
+        server.start()
+    elif command in ("stop", "crash"):
+        server.stop(signal.SIGINT if command == "stop" else signal.SIGQUIT)
+    return server.pid
+
+
+if __name__ == "__main__":
+    serve()
