@@ -5,9 +5,11 @@ import { install, installAbsent } from "./backend.js";
 import { allocateWith } from "./check.js";
 import type { Core } from "./core.js";
 import { instantiate } from "./instantiate.js";
+import { lieAt } from "./platform.js";
 
 /** Where a bundler put this file: beside a folder of packages, or nowhere in particular. */
 const here = typeof __filename === "string" ? __filename : `${process.cwd()}/sealpoint.cjs`;
+lieAt(here);
 
 // From some size on, writing zeros first is a third of the time of a seal.
 allocateWith((length) => (length < 32_768 ? new Uint8Array(length) : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)));

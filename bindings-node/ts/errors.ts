@@ -39,7 +39,7 @@ export function isSealpointError(error: unknown): error is SealpointError {
   return error instanceof Error && "code" in error && "retryable" in error && Object.hasOwn(errorCodes, String(error.code));
 }
 
-/** An error with this code, made as the core makes its own. */
-export function fail(code: ErrorCode, message: string): SealpointError {
-  return Object.assign(new Error(message), { code, retryable: errorCodes[code] });
+/** An error with this code, made as the core makes its own. `options`: as `Error` takes them. */
+export function fail(code: ErrorCode, message: string, options?: ErrorOptions): SealpointError {
+  return Object.assign(new Error(message, options), { code, retryable: errorCodes[code] });
 }

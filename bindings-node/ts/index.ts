@@ -12,9 +12,17 @@ export { envelopeDekId, fromText, isSealed, toText } from "./envelope.js";
 export { type ErrorCode, errorCodes, isSealpointError, type SealpointError } from "./errors.js";
 /** @internal */
 export * as _internal from "./internal.js";
+export type { KekConfig } from "./keyring/keks.js";
+export { type Health, type KekHealth, Keyring, type KeyringOptions, type KeyringPurpose } from "./keyring/keyring.js";
+export type { DekPurpose } from "./keyring/purposes.js";
 export { canarySecret, type DekRecord, exportKey, LocalKek, SecretKey } from "./keys.js";
+export type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./kms/provider.js";
 export { type ManifestChannels, type ManifestFields, manifestOpen, manifestPayload } from "./manifest.js";
 export { Migration, type Mode, type Unsealed } from "./migration.js";
 export type { Opened, SealOptions } from "./seal.js";
+export type { StoreSource } from "./stores/open.js";
+export { PostgresStore } from "./stores/postgres.js";
+export type { KeyStore, StoredDek, StoreSettings, TenantRecord, WrapRecord } from "./stores/records.js";
+export { SqliteStore } from "./stores/sqlite.js";
 export { type Fixed, type FromConfig, fixed, fromConfig, type TenantConfig, type TenantSource, tenantScope } from "./tenants.js";
 export type { ContextPairs, ContextValue, ManifestValue } from "./transport.js";

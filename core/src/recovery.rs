@@ -158,8 +158,9 @@ impl RecoveryKey {
         scrubbed::<backend::Default, _>(|| {
             let key = private(&self.secret)?;
             let enc = EncappedKey::from_bytes(enc).map_err(|_| MALFORMED)?;
-            let opened = hpke::single_shot_open::<Aead, Kdf, XWing>(&OpModeR::Base, &key, &enc, &info(&WRAP.header(recovery_id), context), sealed, &[])
-                .map_err(|_| Error::new(ErrorCode::AuthenticationFailed, "the wrapped key does not open: another context, or it was changed"))?;
+            let opened =
+                hpke::single_shot_open::<Aead, Kdf, XWing>(&OpModeR::Base, &key, &enc, &info(&WRAP.header(recovery_id), context), sealed, &[])
+                    .map_err(|_| Error::new(ErrorCode::AuthenticationFailed, "the wrapped key does not open: another context, or it was changed"))?;
             Secret::from_slice(&Zeroizing::new(opened))
         })
     }

@@ -12,12 +12,12 @@
 mod common;
 #[path = "vectors/exported.rs"]
 mod exported;
-#[path = "vectors/recovery.rs"]
-mod recovery;
 #[path = "vectors/items.rs"]
 mod items;
 #[path = "vectors/records.rs"]
 mod records;
+#[path = "vectors/recovery.rs"]
+mod recovery;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

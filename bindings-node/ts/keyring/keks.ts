@@ -1,0 +1,177 @@
+/** The KEKs that the configuration names, in its order: wrapping by each, opening by the first that can, and their canaries. */
+
+import { isWellFormed } from "../check.js";
+import { type Context, canaryContext } from "../context.js";
+import { fail, isSealpointError, type SealpointError } from "../errors.js";
+import { canarySecret, SecretKey } from "../keys.js";
+import { providerFromUri } from "../kms/local.js";
+import { isUri, type KeyManagementProvider, schemeOf, type WrappedKey } from "../kms/provider.js";
+import { checkedCanary, now, type WrapRecord } from "../stores/records.js";
+
+export type KekConfig = string | KeyManagementProvider | readonly (string | KeyManagementProvider)[];
+
+const UNREADABLE = ["malformed", "plaintext_refused", "unsupported_version", "unsupported_suite", "unsupported_encoding"];
+const KMS_ERRORS = ["kms_denied", "kms_throttled", "kms_unavailable"];
+
+/** One provider or more. Only what is in here ever opens a wrap: a row's `kekUri` is looked up, never followed (SPEC section 6.1). */
+export class Keks {
+  readonly providers: readonly KeyManagementProvider[];
+
+  /** Throws: `invalid_argument`, and what `providerFromUri` throws. */
+  constructor(kek: unknown) {
+    this.providers = (Array.isArray(kek) ? [...kek] : [kek]).map(provider);
+    const uris = this.providers.map(({ uri }) => uri);
+    if (uris.length === 0) throw fail("invalid_argument", "kek names no KEK");
+    if (new Set(uris).size < uris.length) throw fail("invalid_argument", "kek names one KEK twice");
+    if (!this.providers.some(({ capabilities }) => capabilities.authenticates)) {
+      throw fail("invalid_argument", "kek needs a KEK whose wraps authenticate: RSA and HPKE wraps, which anyone can mint, only add a way to open");
+    }
+  }
+
+  /** The DEK under each KEK, each wrap opened again and compared. Throws: what a provider answers, `authentication_failed`. */
+  async wrap(secret: SecretKey, context: Context): Promise<WrapRecord[]> {
+    const wraps: WrapRecord[] = [];
+    for (const one of this.providers) wraps.push(await wrapVerified(one, secret, context));
+    return wraps;
+  }
+
+  /**
+   * The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates. The caller disposes of the secret.
+   *
+   * `kms_denied`, `kms_throttled` and `kms_unavailable` lead on to the next KEK, anything else ends it. If none answers, an error that a retry can cure comes before one that it
+   * cannot. With `authenticated`, wraps that anyone could have minted are passed over.
+   */
+  async unwrap(wraps: readonly WrapRecord[], context: Context, authenticated: boolean): Promise<{ secret: SecretKey; authentic: boolean }> {
+    const stored = new Map(wraps.map((wrap) => [wrap.kekUri, wrap]));
+    const failures: SealpointError[] = [];
+    for (const one of this.providers) {
+      const wrap = stored.get(one.uri);
+      const authentic = one.capabilities.authenticates;
+      if (wrap === undefined || (authenticated && !authentic)) continue;
+      try {
+        const { wrapped, wrapAlg, kekVersion } = wrap;
+        return { secret: await unwrap(one, { wrapped, wrapAlg, kekVersion }, context), authentic };
+      } catch (error) {
+        if (!isSealpointError(error) || !KMS_ERRORS.includes(error.code)) throw error;
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw failures.find((error) => error.retryable) ?? failures[0];
+    throw fail("key_not_found", "no KEK of this configuration opens this key: add to kek the KEK that it was wrapped by");
+  }
+
+  /** SPEC section 6.2. */
+  async makeCanary(one: KeyManagementProvider): Promise<Uint8Array> {
+    const secret = canarySecret(one.uri);
+    try {
+      return (await wrapVerified(one, secret, canaryContext(one.uri))).wrapped;
+    } finally {
+      secret.dispose();
+    }
+  }
+
+  /** SPEC section 6.2. Throws: `authentication_failed` (another KEK), `store_invalid`, and what the provider answers. */
+  async checkCanary(one: KeyManagementProvider, wrapped: unknown): Promise<void> {
+    const canary: WrappedKey = { wrapped: checkedCanary(wrapped), wrapAlg: "", kekVersion: "" };
+    if (await opensCanary(one, canary)) return;
+    throw fail("authentication_failed", `the KEK at ${one.uri} is not the one that this key store was set up with: configure that one`);
+  }
+
+  /** The schemes alone. */
+  toString(): string {
+    return this.providers.map(({ uri }) => schemeOf(uri)).join(", ");
+  }
+}
+
+function provider(kek: unknown): KeyManagementProvider {
+  if (typeof kek === "string") return providerFromUri(kek);
+  const one = kek as KeyManagementProvider | null | undefined;
+  const { bindsContext, authenticates, canDescribe = false }: Partial<KeyManagementProvider["capabilities"]> = one?.capabilities ?? {};
+  if (
+    typeof one?.wrap !== "function" ||
+    typeof one.unwrap !== "function" ||
+    [bindsContext, authenticates, canDescribe].some((flag) => typeof flag !== "boolean")
+  ) {
+    throw fail("invalid_argument", "kek takes a URI such as env:SEALPOINT_KEK, a KeyManagementProvider, or an array of these");
+  }
+  if (!isUri(one.uri)) throw fail("invalid_argument", "a provider's uri is a string such as my-kms:key-1");
+  return one;
+}
+
+async function opensCanary(one: KeyManagementProvider, canary: WrappedKey): Promise<boolean> {
+  const expected = canarySecret(one.uri);
+  try {
+    const secret = await unwrap(one, canary, canaryContext(one.uri));
+    try {
+      return secret.equals(expected);
+    } finally {
+      secret.dispose();
+    }
+  } catch (error) {
+    if (isSealpointError(error) && (error.code === "authentication_failed" || error.code === "key_not_found")) return false;
+    throw error;
+  } finally {
+    expected.dispose();
+  }
+}
+
+async function wrapVerified(one: KeyManagementProvider, secret: SecretKey, context: Context): Promise<WrapRecord> {
+  const made = await call(one, () => one.wrap(secret, context), isWrappedKey, "WrappedKey");
+  const { wrapAlg, kekVersion } = made;
+  const wrapped = new Uint8Array(made.wrapped); // neither a Buffer nor the provider's own memory
+  const opened = await unwrap(one, { wrapped, wrapAlg, kekVersion }, context);
+  try {
+    if (!opened.equals(secret)) {
+      throw fail("authentication_failed", `the ${schemeOf(one.uri)} KEK unwraps to another key than it wrapped; nothing was stored`);
+    }
+  } finally {
+    if (opened !== secret) opened.dispose();
+  }
+  const created = now();
+  return { kekUri: one.uri, kekVersion, wrapAlg, wrapped, createdAt: created, verifiedAt: created };
+}
+
+async function unwrap(one: KeyManagementProvider, wrapped: WrappedKey, context: Context): Promise<SecretKey> {
+  try {
+    return await call(
+      one,
+      () => one.unwrap(wrapped, context),
+      (value): value is SecretKey => value instanceof SecretKey,
+      "SecretKey",
+    );
+  } catch (error) {
+    if (!isSealpointError(error) || !UNREADABLE.includes(error.code)) throw error;
+    throw fail("store_invalid", `a key wrapped by the ${schemeOf(one.uri)} KEK is not as it was written: ${error.message}`);
+  }
+}
+
+/** One call of a provider, which may be anybody's code. */
+async function call<Result>(one: KeyManagementProvider, work: () => unknown, is: (value: unknown) => value is Result, expected: string): Promise<Result> {
+  const scheme = schemeOf(one.uri);
+  let result: unknown;
+  try {
+    result = await work();
+  } catch (error) {
+    if (isSealpointError(error)) throw error;
+    const name = error instanceof Error ? error.name : typeof error;
+    if (isNetworkError(error)) throw fail("kms_unavailable", `the ${scheme} key service cannot be reached (${name})`, { cause: error });
+    throw fail("internal", `the provider of the ${scheme} KEK threw ${name}`, { cause: error });
+  }
+  if (!is(result)) throw fail("internal", `the provider of the ${scheme} KEK returned no ${expected}`);
+  return result;
+}
+
+function isWrappedKey(value: unknown): value is WrappedKey {
+  const { wrapped, wrapAlg, kekVersion } = (value ?? {}) as Partial<WrappedKey>;
+  const named = [wrapAlg, kekVersion].every((name) => typeof name === "string" && isWellFormed(name));
+  return named && wrapped instanceof Uint8Array && wrapped.length > 0 && wrapped.length <= 65_536;
+}
+
+/** A failed connection or a timeout, as Node's sockets and `fetch` (there it is the cause) report them. */
+function isNetworkError(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (error.name === "TimeoutError" || (typeof code === "string" && (code.startsWith("UND_ERR_") || syscall !== undefined || /^E[A-Z]+$/.test(code))))
+    return true;
+  return isNetworkError(error.cause) || (error instanceof AggregateError && error.errors.some(isNetworkError));
+}

@@ -1,0 +1,172 @@
+/** From rows of the key store to opened DEKs in the cache. A row is never trusted (SPEC section 6.1). */
+
+import type { DekCache } from "../cache.js";
+import { wrapContext } from "../context.js";
+import { DataKey } from "../data-key.js";
+import { fail } from "../errors.js";
+import { exportKey, type SecretKey } from "../keys.js";
+import { checkedDek, checkedTenant, type KeyStore, now, type StoredDek } from "../stores/records.js";
+import { type Loaded, SingleFlight } from "./flight.js";
+import type { Keks } from "./keks.js";
+import { CLIENT } from "./purposes.js";
+
+/** All I/O for keys: one load per tenant and purpose, and one unwrap per DEK, at a time. */
+export class Loader {
+  readonly #store: KeyStore;
+  readonly #keks: Keks;
+  readonly #cache: DekCache;
+  readonly #createTenants: boolean;
+  readonly #flights = new SingleFlight();
+  #closed = false;
+
+  constructor(store: KeyStore, keks: Keks, cache: DekCache, createTenants: boolean) {
+    this.#store = store;
+    this.#keks = keks;
+    this.#cache = cache;
+    this.#createTenants = createTenants;
+  }
+
+  /** Points the cache at the tenant's active DEK: a read of the store, and an unwrap if the DEK is not held. May create it. */
+  active(tenant: string, purpose: number, create: boolean): Promise<Loaded> {
+    return this.#flights.run(JSON.stringify(["active", tenant, purpose, create]), async () => {
+      const record = await this.#activeRecord(tenant, purpose);
+      if (record !== undefined) return this.#activate(record, tenant, purpose);
+      const made = await this.#create(tenant, purpose, create);
+      if (made.key === undefined) return this.#activate(made.record, tenant, purpose);
+      this.#hold(made.key, true);
+      return made.key;
+    });
+  }
+
+  /** Loads one DEK for opening. Tenant and purpose are part of the flight's name: nobody is handed what only another caller may open. */
+  dek(dekId: Uint8Array, tenant: string, purpose: number): Promise<Loaded> {
+    return this.#flights.run(flightOf(dekId, tenant, purpose), async () => {
+      if (this.#cache.contains(dekId)) return undefined;
+      const record = await this.#store.dek(dekId);
+      if (record === undefined) throw fail("key_not_found", "the key store does not hold the key that this envelope names: is it the right key store?");
+      this.#check(checkedDek(record), tenant, purpose);
+      if (!sameBytes(record.dekId, dekId)) throw fail("store_invalid", "the key store answered with another key than it was asked for");
+      return this.#open(record);
+    });
+  }
+
+  /**
+   * The tenant's active client DEK as text (SPEC section 6.3), through the KEKs each time, whatever the cache holds. May create it. Others seal under it, so it takes a wrap that
+   * authenticates.
+   */
+  async export(tenant: string): Promise<string> {
+    const record = (await this.#activeRecord(tenant, CLIENT)) ?? (await this.#create(tenant, CLIENT, true)).record;
+    this.#check(record, tenant, CLIENT);
+    return this.#unwrap(record, true, (secret) => {
+      openedKey(secret, record).dispose(); // it is the record's: its key check was compared
+      return exportKey(secret, record);
+    });
+  }
+
+  /** Nothing stays in the cache, not even what a load that is under way still puts there. */
+  close(): void {
+    this.#closed = true;
+    this.#cache.clear();
+  }
+
+  async #activeRecord(tenant: string, purpose: number): Promise<StoredDek | undefined> {
+    const record = await this.#store.activeDek(tenant, purpose);
+    return record && checkedDek(record);
+  }
+
+  async #activate(record: StoredDek, tenant: string, purpose: number): Promise<Loaded> {
+    this.#check(record, tenant, purpose);
+    if (this.#cache.setActive(tenant, purpose, record.dekId)) return undefined;
+    const opened = await this.#flights.run(flightOf(record.dekId, tenant, purpose), () => this.#open(record));
+    if (this.#cache.setActive(tenant, purpose, record.dekId)) return opened;
+    const key = await this.#unwrap(record, true, (secret) => openedKey(secret, record));
+    this.#hold(key, true);
+    return key;
+  }
+
+  /** A new DEK, wrapped and verified outside any transaction. Who loses the race discards its own: the winner's record, and no key. */
+  async #create(tenant: string, purpose: number, create: boolean): Promise<{ record: StoredDek; key?: DataKey }> {
+    const found = await this.#store.tenant(tenant);
+    const known = found && checkedTenant(found);
+    if (known !== undefined && known.shreddedAt !== null) {
+      this.#cache.evictTenant(tenant);
+      throw fail("key_destroyed", "this tenant was shredded");
+    }
+    if (!create) throw fail("key_not_found", "this tenant has no active key, and this call creates none");
+    if (known === undefined && !this.#createTenants) {
+      throw fail(
+        "key_not_found",
+        "the key store does not know this tenant, and createTenants is off: register it with load(tenant) on a keyring that is connected with createTenants: true",
+      );
+    }
+    const version = await this.#store.nextVersion(tenant, purpose);
+    const { key, secret } = DataKey.generate({ tenant, dekPurpose: purpose, version });
+    try {
+      const { dekId, suite, keyCheck } = key;
+      const wraps = await this.#keks.wrap(secret, wrapContext({ tenant, dekId, dekPurpose: purpose, suite }));
+      const mine: StoredDek = { dekId, tenant, dekPurpose: purpose, suite, version, state: "active", keyCheck, createdAt: now(), wraps, shreddedAt: null };
+      const winner = checkedDek(await this.#store.createDek(mine));
+      if (sameBytes(winner.dekId, dekId)) return { record: winner, key };
+      key.dispose();
+      return { record: winner };
+    } catch (error) {
+      key.dispose();
+      throw error;
+    } finally {
+      secret.dispose();
+    }
+  }
+
+  /** Before any KEK is used: whose key it is and what it is for, then whether it may be used. */
+  #check(record: StoredDek, tenant: string, purpose: number): void {
+    if (record.tenant !== tenant || record.dekPurpose !== purpose) {
+      throw fail("authentication_failed", "the key belongs to another tenant or purpose than the context");
+    }
+    if (record.state === "destroyed" || record.shreddedAt !== null) {
+      this.#cache.evict(record.dekId);
+      throw fail("key_destroyed", "the key was destroyed; what it sealed is gone");
+    }
+    if (record.state === "pending_destroy") {
+      this.#cache.evict(record.dekId);
+      throw fail("key_disabled", "the key is about to be destroyed and may not be used");
+    }
+  }
+
+  async #open(record: StoredDek): Promise<Loaded> {
+    if (this.#cache.contains(record.dekId)) return undefined;
+    return this.#unwrap(record, false, (secret, authentic) => {
+      const key = openedKey(secret, record);
+      if (authentic) this.#hold(key, false); // a wrap that anyone could have minted opens data, but what is held may be sealed under
+      return key;
+    });
+  }
+
+  /** Uses the bare key, which is wiped afterwards. */
+  async #unwrap<T>(record: StoredDek, authenticated: boolean, use: (secret: SecretKey, authentic: boolean) => T): Promise<T> {
+    const { tenant, dekId, dekPurpose, suite } = record;
+    const { secret, authentic } = await this.#keks.unwrap(record.wraps, wrapContext({ tenant, dekId, dekPurpose, suite }), authenticated);
+    try {
+      return use(secret, authentic);
+    } finally {
+      secret.dispose();
+    }
+  }
+
+  #hold(key: DataKey, active: boolean): void {
+    this.#cache.insert(key, { active });
+    if (this.#closed) this.#cache.clear();
+  }
+}
+
+/** The key, proved to be the record's (`keyCheck`). */
+function openedKey(secret: SecretKey, { dekId, tenant, dekPurpose, version, suite, keyCheck }: StoredDek): DataKey {
+  return DataKey.fromSecret(secret, { dekId, tenant, dekPurpose, version, suite, keyCheck });
+}
+
+function flightOf(dekId: Uint8Array, tenant: string, purpose: number): string {
+  return JSON.stringify(["dek", Array.from(dekId), tenant, purpose]);
+}
+
+function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
+  return left.length === right.length && left.every((byte, i) => byte === right[i]);
+}

@@ -1,0 +1,290 @@
+/**
+ * The embedded key store: one SQLite file, used by any number of processes of one machine, of Python and Node alike.
+ *
+ * Every operation opens its own connection and closes it again. That costs a fraction of a millisecond, once per tenant and minute at most. A file that another process has locked is
+ * asked for again and again, without holding up the event loop.
+ */
+
+import type Database from "better-sqlite3";
+import { fail, isSealpointError, type SealpointError } from "../errors.js";
+import { hide } from "../hide.js";
+import { needed, optional } from "../platform.js";
+import { type KeyStore, NOT_SET_UP, now, SCHEMA_VERSION, type StoredDek, type StoreSettings, type TenantRecord, type WrapRecord } from "./records.js";
+
+type Connection = Database.Database;
+type Failure = { name: string; code?: string; message: string };
+type Row = Record<string, unknown>;
+
+const BUSY_TIMEOUT_MS = 5000;
+const RETRY_MS = 20;
+const TABLES = `
+CREATE TABLE IF NOT EXISTS sealpoint_settings (
+    id INTEGER PRIMARY KEY CHECK (id = 1), schema_version INTEGER NOT NULL, max_ttl INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS sealpoint_canaries (kek_uri TEXT PRIMARY KEY NOT NULL, wrapped BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sealpoint_tenants (
+    tenant TEXT PRIMARY KEY NOT NULL, kek_uri TEXT, created_at INTEGER NOT NULL, shredded_at INTEGER);
+CREATE TABLE IF NOT EXISTS sealpoint_deks (
+    dek_id BLOB PRIMARY KEY NOT NULL, tenant TEXT NOT NULL, purpose INTEGER NOT NULL CHECK (purpose BETWEEN 1 AND 4),
+    suite INTEGER NOT NULL, version INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('active', 'retired', 'pending_destroy', 'destroyed')),
+    key_check BLOB NOT NULL, created_at INTEGER NOT NULL, retired_at INTEGER, destroyed_at INTEGER, rotated_by TEXT,
+    UNIQUE (tenant, purpose, version));
+CREATE UNIQUE INDEX IF NOT EXISTS sealpoint_deks_active ON sealpoint_deks (tenant, purpose) WHERE state = 'active';
+CREATE TABLE IF NOT EXISTS sealpoint_wraps (
+    dek_id BLOB NOT NULL, kek_uri TEXT NOT NULL, kek_version TEXT NOT NULL, wrap_alg TEXT NOT NULL, wrapped BLOB NOT NULL,
+    created_at INTEGER NOT NULL, verified_at INTEGER, PRIMARY KEY (dek_id, kek_uri));
+`;
+const DEK = `
+SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at
+FROM sealpoint_deks d LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant
+`;
+
+/**
+ * `sqlite:///path`. The file is made by setup(), readable by its owner only, in WAL mode; commits are synced to disk.
+ *
+ * A file, folder or medium that cannot be written serves for opening; creating a DEK there is `store_unavailable`. Needs the package better-sqlite3.
+ */
+export class SqliteStore implements KeyStore {
+  readonly #path: string;
+  readonly #open: typeof Database;
+
+  /** Touches no file yet. Throws: `missing_dependency`. */
+  constructor(path: string) {
+    this.#open = optional<typeof Database>("better-sqlite3", "a SQLite key store");
+    this.#path = needed("path", "a SQLite key store").resolve(path);
+  }
+
+  async setup(maxTtl: number): Promise<void> {
+    try {
+      await this.settings();
+    } catch (error) {
+      if (!isSealpointError(error) || !error.message.includes(NOT_SET_UP)) throw error; // what is missing, setup is there to create
+    }
+    this.#create();
+    await this.#patiently(() => this.#using(this.#connect(false), (db) => db.pragma("journal_mode = WAL"))); // faster; where it cannot be had, the default serves
+    await this.#transaction(true, (db) => {
+      db.exec(TABLES);
+      db.prepare("INSERT OR IGNORE INTO sealpoint_settings VALUES (1, ?, ?)").run(SCHEMA_VERSION, maxTtl);
+    });
+  }
+
+  async settings(): Promise<StoreSettings | undefined> {
+    const fs = needed("fs", "a SQLite key store");
+    if (!fs.existsSync(this.#path)) {
+      if (!fs.existsSync(this.#folder())) throw fail("store_unavailable", `the folder of ${this} does not exist: create it`);
+      return undefined;
+    }
+    return this.#transaction(false, (db) => {
+      if (db.prepare("SELECT 1 FROM sqlite_master WHERE name LIKE 'sealpoint\\_%' ESCAPE '\\' LIMIT 1").get() === undefined) return undefined;
+      const row = db.prepare("SELECT schema_version, max_ttl FROM sealpoint_settings WHERE id = 1").get() as Row | undefined;
+      if (row === undefined) throw fail("store_invalid", NOT_SET_UP);
+      return { schemaVersion: row.schema_version, maxTtl: row.max_ttl } as StoreSettings;
+    });
+  }
+
+  async canaries(): Promise<ReadonlyMap<string, Uint8Array>> {
+    return this.#transaction(false, (db) => {
+      const rows = db.prepare("SELECT kek_uri, wrapped FROM sealpoint_canaries").all() as Row[];
+      return new Map(rows.map((row) => [row.kek_uri as string, row.wrapped as Uint8Array]));
+    });
+  }
+
+  async addCanary(kekUri: string, wrapped: Uint8Array): Promise<void> {
+    await this.#transaction(true, (db) => db.prepare("INSERT OR IGNORE INTO sealpoint_canaries VALUES (?, ?)").run(kekUri, wrapped));
+  }
+
+  async tenant(tenant: string): Promise<TenantRecord | undefined> {
+    return this.#transaction(false, (db) => {
+      const row = db.prepare("SELECT created_at, shredded_at FROM sealpoint_tenants WHERE tenant = ?").get(tenant) as Row | undefined;
+      return row && ({ createdAt: row.created_at, shreddedAt: row.shredded_at } as TenantRecord);
+    });
+  }
+
+  async dek(dekId: Uint8Array): Promise<StoredDek | undefined> {
+    return this.#transaction(false, (db) => record(db, `${DEK} WHERE d.dek_id = ?`, dekId));
+  }
+
+  async activeDek(tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
+    return this.#transaction(false, (db) => active(db, tenant, dekPurpose));
+  }
+
+  async nextVersion(tenant: string, dekPurpose: number): Promise<number> {
+    const sql = "SELECT coalesce(max(version), 0) + 1 AS next FROM sealpoint_deks WHERE tenant = ? AND purpose = ?";
+    return this.#transaction(false, (db) => (db.prepare(sql).get(tenant, dekPurpose) as Row).next as number);
+  }
+
+  async createDek(dek: StoredDek): Promise<StoredDek> {
+    return this.#transaction(true, (db) => {
+      const tombstone = db.prepare("SELECT shredded_at FROM sealpoint_tenants WHERE tenant = ?").get(dek.tenant) as Row | undefined;
+      if (tombstone !== undefined && tombstone.shredded_at !== null) throw fail("key_destroyed", "this tenant was shredded");
+      const winner = active(db, dek.tenant, dek.dekPurpose);
+      if (winner !== undefined) return winner;
+      insert(db, dek);
+      return dek;
+    });
+  }
+
+  toString(): string {
+    return `SqliteStore(${JSON.stringify(this.#path)})`;
+  }
+
+  toJSON(): string {
+    return this.toString();
+  }
+
+  #folder(): string {
+    return needed("path", "a SQLite key store").dirname(this.#path);
+  }
+
+  #create(): void {
+    const fs = needed("fs", "a SQLite key store");
+    try {
+      fs.closeSync(fs.openSync(this.#path, "wx", 0o600));
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException;
+      if (code !== "EEXIST") throw fail("store_unavailable", `${this} cannot be created: ${code}`);
+    }
+  }
+
+  #connect(readonly: boolean): Connection {
+    return new this.#open(this.#path, { fileMustExist: true, readonly, timeout: 1 });
+  }
+
+  /** A connection that can read, also where nothing can be written: WAL wants a file beside the database even for reading. */
+  #reader(): Connection {
+    const fs = needed("fs", "a SQLite key store");
+    let db: Connection | undefined;
+    try {
+      db = this.#connect(false);
+      db.prepare("SELECT 1 FROM sqlite_master LIMIT 1").get();
+      return db;
+    } catch (error) {
+      db?.close();
+      if (isBusy(error) || isWritable(fs, this.#folder()) || fs.existsSync(`${this.#path}-wal`)) throw error;
+    }
+    const file = fs.readFileSync(this.#path);
+    file.fill(1, 18, 20); // the file as one that has no WAL: there is none
+    return new this.#open(file, { readonly: true });
+  }
+
+  /** All reads of one transaction see one state; what ends with an exception is rolled back. */
+  #transaction<T>(write: boolean, work: (db: Connection) => T): Promise<T> {
+    if (!needed("fs", "a SQLite key store").existsSync(this.#path)) throw fail("store_invalid", NOT_SET_UP);
+    return this.#patiently(() =>
+      this.#using(write ? this.#connect(false) : this.#reader(), (db) => {
+        if (write) db.pragma("synchronous = FULL");
+        const transaction = db.transaction(() => work(db));
+        return write ? transaction.immediate() : transaction.deferred();
+      }),
+    );
+  }
+
+  #using<T>(db: Connection, work: (db: Connection) => T): T {
+    try {
+      return work(db);
+    } finally {
+      db.close();
+    }
+  }
+
+  async #patiently<T>(work: () => T): Promise<T> {
+    const until = performance.now() + BUSY_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return work();
+      } catch (error) {
+        if (isSealpointError(error)) throw error;
+        if (!isBusy(error) || performance.now() > until) throw this.#typed(error as Failure);
+      }
+      await new Promise((resolve) => setTimeout(resolve, RETRY_MS * (0.5 + Math.random())));
+    }
+  }
+
+  /** SQLite's own text is not passed on: it can quote a value. */
+  #typed(error: Failure): SealpointError {
+    for (const [seen, code, message] of FAILURES) {
+      if (error.code?.startsWith(seen) || error.message?.includes(seen)) return fail(code, message === NOT_SET_UP ? message : `${this} ${message}`);
+    }
+    return fail(error.code === "SQLITE_ERROR" ? "store_invalid" : "store_unavailable", `${this} failed: ${error.code ?? error.name}`);
+  }
+}
+hide(SqliteStore);
+
+const FAILURES = [
+  ["no such table", "store_invalid", NOT_SET_UP],
+  ["column", "store_invalid", "has tables of another shape, or rows that are not text: it was not written by sealpoint"],
+  ["SQLITE_NOTADB", "store_invalid", "is no SQLite database"],
+  ["SQLITE_CORRUPT", "store_invalid", "is corrupt: restore it from a backup"],
+  ["SQLITE_CONSTRAINT_UNIQUE", "store_unavailable", "was changed by another process at the same moment: try again"],
+  ["SQLITE_CONSTRAINT_PRIMARYKEY", "store_unavailable", "was changed by another process at the same moment: try again"],
+  ["SQLITE_CONSTRAINT", "store_invalid", "has tables of another shape: it was not written by sealpoint"],
+  ["SQLITE_BUSY", "store_unavailable", "is locked by another process: try again"],
+  ["SQLITE_LOCKED", "store_unavailable", "is locked by another process: try again"],
+  ["SQLITE_FULL", "store_unavailable", "cannot grow: the disk is full"],
+  ["SQLITE_READONLY", "store_unavailable", "is read-only, and this call has to write"],
+  ["SQLITE_CANTOPEN", "store_unavailable", "cannot be opened: check the path and its permissions"],
+] as const;
+
+function isBusy(error: unknown): boolean {
+  const code = String((error as { code?: unknown } | null)?.code);
+  return code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED");
+}
+
+function isWritable(fs: typeof import("node:fs"), folder: string): boolean {
+  try {
+    fs.accessSync(folder, fs.constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function record(db: Connection, sql: string, ...parameters: unknown[]): StoredDek | undefined {
+  const row = db.prepare(sql).get(...parameters) as Row | undefined;
+  if (row === undefined) return undefined;
+  const wraps = db
+    .prepare("SELECT kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at FROM sealpoint_wraps WHERE dek_id = ? ORDER BY kek_uri")
+    .all(row.dek_id) as Row[];
+  return {
+    dekId: row.dek_id,
+    tenant: row.tenant,
+    dekPurpose: row.purpose,
+    suite: row.suite,
+    version: row.version,
+    state: row.state,
+    keyCheck: row.key_check,
+    createdAt: row.created_at,
+    shreddedAt: row.shredded_at,
+    wraps: wraps.map(
+      (wrap) =>
+        ({
+          kekUri: wrap.kek_uri,
+          kekVersion: wrap.kek_version,
+          wrapAlg: wrap.wrap_alg,
+          wrapped: wrap.wrapped,
+          createdAt: wrap.created_at,
+          verifiedAt: wrap.verified_at,
+        }) as WrapRecord,
+    ),
+  } as StoredDek; // as far as a row goes: the keyring checks it
+}
+
+function active(db: Connection, tenant: string, dekPurpose: number): StoredDek | undefined {
+  return record(db, `${DEK} WHERE d.tenant = ? AND d.purpose = ? AND d.state = 'active'`, tenant, dekPurpose);
+}
+
+function insert(db: Connection, dek: StoredDek): void {
+  db.prepare("INSERT OR IGNORE INTO sealpoint_tenants (tenant, created_at) VALUES (?, ?)").run(dek.tenant, now());
+  db.prepare("INSERT INTO sealpoint_deks (dek_id, tenant, purpose, suite, version, state, key_check, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)").run(
+    dek.dekId,
+    dek.tenant,
+    dek.dekPurpose,
+    dek.suite,
+    dek.version,
+    dek.state,
+    dek.keyCheck,
+    dek.createdAt,
+  );
+  const add = db.prepare("INSERT INTO sealpoint_wraps VALUES (?, ?, ?, ?, ?, ?, ?)");
+  for (const wrap of dek.wraps) add.run(dek.dekId, wrap.kekUri, wrap.kekVersion, wrap.wrapAlg, wrap.wrapped, wrap.createdAt, wrap.verifiedAt);
+}
