@@ -1,3 +1,3 @@
-/** LangGraph's persistence, sealed. */
+/** LangGraph's persistence, sealed: `SealedSaver` around any checkpoint saver. */
 
-export {};
+export { SealedSaver, type SealedSaverOptions } from "./saver.js";

@@ -1,0 +1,70 @@
+/**
+ * The serializer of what holds envelopes.
+ *
+ * A saver deserializes a row before anybody can authenticate it. LangGraph's own serializer revives what the row names, LangChain's classes among it, so whoever
+ * writes the database could have objects made by a crafted row, sealed values or not. What the wrapper stores needs none of that: plain JSON and envelopes. So the
+ * inner saver reads and writes with this serializer, and only the payload of an authenticated envelope meets the application's own.
+ */
+
+import type { BaseCheckpointSaver, SerializerProtocol } from "@langchain/langgraph-checkpoint";
+import { _internal, isSealpointError, toText } from "sealpoint";
+
+const { fail } = _internal;
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** Plain JSON, and bytes where a saver keeps them by themselves. */
+export class ContainerSerializer implements SerializerProtocol {
+  async dumpsTyped(data: unknown): Promise<[string, Uint8Array]> {
+    if (data instanceof Uint8Array) return ["bytes", data];
+    return ["json", encoder.encode(JSON.stringify(data, inJson))];
+  }
+
+  async loadsTyped(type: string, data: Uint8Array | string): Promise<unknown> {
+    if (type === "bytes") return data;
+    if (type !== "json") {
+      throw fail("plaintext_refused", "a row has a type that SealedSaver never writes: it was stored without it, or was replaced");
+    }
+    try {
+      return JSON.parse(typeof data === "string" ? data : decoder.decode(data));
+    } catch {
+      throw fail("malformed", "a stored value does not parse: the row is damaged");
+    }
+  }
+}
+
+/** An envelope that a saver puts from where bytes are into JSON (`__pregel_tasks` of old checkpoints) is text there. */
+function inJson(_key: string, value: unknown): unknown {
+  return value instanceof Uint8Array ? toText(value) : value;
+}
+
+/** Reads what was stored before sealing, too, with the application's own serializer: for a tenant that migrates, and for nobody else. */
+class LegacySerializer extends ContainerSerializer {
+  constructor(readonly own: SerializerProtocol) {
+    super();
+  }
+
+  override async loadsTyped(type: string, data: Uint8Array | string): Promise<unknown> {
+    if (type === "bytes") return data; // an envelope, or bytes that are not sealed
+    try {
+      return await this.own.loadsTyped(type, data);
+    } catch (error) {
+      if (isSealpointError(error)) throw error;
+      throw fail("malformed", "a stored value that is not sealed cannot be read: the row is damaged, or another serializer wrote it");
+    }
+  }
+}
+
+/** The saver with another serializer: all else, such as its connection and whether it is set up, is the inner saver's own, which is not changed. */
+export function storageFor(inner: BaseCheckpointSaver): BaseCheckpointSaver {
+  return withSerde(inner, new ContainerSerializer());
+}
+
+/** The same, reading also what was stored before sealing. */
+export function legacyStorageFor(inner: BaseCheckpointSaver): BaseCheckpointSaver {
+  return withSerde(inner, new LegacySerializer(inner.serde));
+}
+
+function withSerde(inner: BaseCheckpointSaver, serde: SerializerProtocol): BaseCheckpointSaver {
+  return Object.create(inner, { serde: { value: serde, writable: true, enumerable: true, configurable: true } }) as BaseCheckpointSaver;
+}
