@@ -34,8 +34,9 @@ export class ContainerSerializer implements SerializerProtocol {
 }
 
 /** An envelope that a saver puts from where bytes are into JSON (`__pregel_tasks` of old checkpoints) is text there. */
-function inJson(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? toText(value) : value;
+function inJson(this: Record<string, unknown>, key: string, value: unknown): unknown {
+  const raw = this[key]; // a Buffer's own `toJSON` came first
+  return raw instanceof Uint8Array ? toText(raw) : value;
 }
 
 /** Reads what was stored before sealing, too, with the application's own serializer: for a tenant that migrates, and for nobody else. */

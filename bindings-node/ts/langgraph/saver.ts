@@ -1,5 +1,6 @@
 /** SealedSaver: any LangGraph checkpoint saver, with nothing readable in its database. */
 
+import { randomInt } from "node:crypto";
 import type { RunnableConfig } from "@langchain/core/runnables";
 import type {
   ChannelVersions,
@@ -16,12 +17,15 @@ import type { Window } from "../migration.js";
 import { type Asked, askedOf, stripped } from "./configs.js";
 import { legacyStorageFor, storageFor } from "./container.js";
 import { deltaHistory } from "./history.js";
-import { layoutOf } from "./layouts.js";
+import { type Layout, layoutOf } from "./layouts.js";
 import { type Entries, split } from "./metadata.js";
 import { type Keys, Sealer, where } from "./sealer.js";
 import { setUp } from "./setups.js";
 
 const { checkMode, checkSource, fail, flag, options, resolveTenant, returnedConfig, tenantKey } = _internal;
+
+/** Nine digits: with a step's number before them still exact in a double. */
+const FRACTIONS = 1_000_000_000;
 
 /** How a saver is sealed. */
 export interface SealedSaverOptions {
@@ -64,6 +68,7 @@ export class SealedSaver extends BaseCheckpointSaver {
   readonly #strictFilters: boolean;
   readonly #storage: BaseCheckpointSaver;
   readonly #legacy: BaseCheckpointSaver;
+  readonly #layout: Layout;
   readonly #sealer: Sealer;
 
   /**
@@ -82,7 +87,8 @@ export class SealedSaver extends BaseCheckpointSaver {
     this.#strictFilters = flag(strictFilters, "strictFilters");
     this.#storage = storageFor(inner);
     this.#legacy = this.#migration ? legacyStorageFor(inner) : this.#storage;
-    this.#sealer = new Sealer(keyring, inner.serde, layoutOf(inner), tenantKey(this.#source));
+    this.#layout = layoutOf(inner);
+    this.#sealer = new Sealer(keyring, inner.serde, this.#layout, tenantKey(this.#source));
   }
 
   /** The wrapped saver. What is read through it is sealed; what is written through it is not, and will be refused. */
@@ -186,9 +192,14 @@ export class SealedSaver extends BaseCheckpointSaver {
     return deltaHistory(this.#sealer, fetch, window, tenant, config, channels);
   }
 
-  /** As the inner saver numbers versions. */
+  /**
+   * As the inner saver numbers versions; but where it keeps values in a table by their version, with a fraction of its own behind each number. Two forks of a thread
+   * come to the same number, and such a saver then keeps the first one's value for both, silently.
+   */
   override getNextVersion(current: number | undefined): number {
-    return this.#inner.getNextVersion(current);
+    const next = this.#inner.getNextVersion(typeof current === "number" ? Math.floor(current) : current);
+    if (!this.#layout.newVersionsOnly || !Number.isSafeInteger(next)) return next;
+    return Number(`${next}.${String(randomInt(1, FRACTIONS)).padStart(9, "0")}`);
   }
 
   /** What reads this tenant's rows, and whether unsealed ones pass. Only while they do, a row meets the application's serializer before it is authenticated. */
