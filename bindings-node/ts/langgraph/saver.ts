@@ -264,7 +264,7 @@ async function undamaged<T>(config: TenantConfig, read: () => Promise<T>): Promi
   }
 }
 
-const STUMBLES = /^Cannot (read|set|convert|create|use 'in'|destructure)|is not (iterable|a function|an object)|null or undefined/;
+const STUMBLES = /^Cannot (read prop|set prop|convert|create|use .in.|destructure)|is not (iterable|a function|an object)|null or undefined/;
 
 /** What the language itself throws at data of another shape; drivers throw a TypeError too, for a connection that is closed. */
 function isStumble(error: unknown): error is Error {

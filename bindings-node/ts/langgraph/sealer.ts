@@ -315,7 +315,9 @@ export class Sealer {
     if (how.linked && parent === null && manifest.parent !== null) {
       throw fail("authentication_failed", "a checkpoint's parent was removed: the history of its channels is cut");
     }
-    return { ...clear, ...((await this.serde.loadsTyped(kind, manifest.metadata)) as Entries) };
+    const rest: unknown = await this.serde.loadsTyped(kind, manifest.metadata);
+    if (!isMap(rest)) throw fail("malformed", "a checkpoint's metadata was sealed as something that is not a map");
+    return { ...clear, ...rest };
   }
 
   /** A saver with a table for values still has those from before sealing, and a sealed checkpoint may name them. */
