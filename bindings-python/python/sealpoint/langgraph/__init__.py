@@ -10,6 +10,7 @@ except ImportError as error:
 
 from sealpoint.langgraph.backfill import BackfillReport, backfill
 from sealpoint.langgraph.cache import SealedCache
+from sealpoint.langgraph.reader import PlainCheckpoint, PlainWrite, Unreadable, aread_checkpoint, read_checkpoint
 from sealpoint.langgraph.saver import SealedSaver
 from sealpoint.langgraph.serializer import SealedSerializer
 from sealpoint.langgraph.store import SealedStore
@@ -17,12 +18,17 @@ from sealpoint.tenants import fixed, from_config, tenant_scope
 
 __all__ = [
     "BackfillReport",
+    "PlainCheckpoint",
+    "PlainWrite",
     "SealedCache",
     "SealedSaver",
     "SealedSerializer",
     "SealedStore",
+    "Unreadable",
+    "aread_checkpoint",
     "backfill",
     "fixed",
     "from_config",
+    "read_checkpoint",
     "tenant_scope",
 ]
