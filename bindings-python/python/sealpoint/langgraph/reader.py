@@ -201,19 +201,8 @@ def _stored(kind: bytes, blob: bytes | None) -> Any:
     """An envelope, or a delta snapshot of one, from the table of either language. What is neither the sealer refuses."""
     stored = ContainerSerializer().loads_typed((_text(kind), blob or b""))
     if isinstance(stored, dict) and stored.get("lc") == 2 and stored.get("type") == "delta_snapshot":
-        stored = _DeltaSnapshot(_unwrapped(stored.get("value")))
+        stored = _DeltaSnapshot(stored.get("value"))
     return stored
-
-
-def _unwrapped(value: Any) -> Any:
-    """Bytes as JavaScript's serializer writes them."""
-    if isinstance(value, dict) and value.get("lc") == 2 and value.get("id") == ["Uint8Array"]:
-        try:
-            (numbers,) = value["args"]
-            return bytes(numbers)
-        except (KeyError, TypeError, ValueError):
-            pass
-    return value
 
 
 def _text(raw: bytes | None) -> str:

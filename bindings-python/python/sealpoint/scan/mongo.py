@@ -67,15 +67,14 @@ class MongoReader:
             return
         try:
             for document in self._client[database][name].find():
-                if isinstance(document.get("metadata"), dict):
-                    document["metadata"] = _entries(document["metadata"])
-                yield Row(table, name, document)
+                maps = {field: _entries(value) for field, value in document.items() if isinstance(value, dict)}
+                yield Row(table, name, {**document, **maps})
         except OperationFailure as error:
             yield unread(table, name, f"code {error.code}")
 
 
 def _entries(value: Any) -> Any:
-    """Metadata as the saver keeps it: a map whose values are serialized each for itself, as a pair of type and bytes."""
+    """A map as it is in JavaScript, or metadata in Python: its values are serialized each for itself, as a pair of type and bytes."""
     if isinstance(value, dict):
         return Pairs((key, _entries(entry)) for key, entry in value.items())
     if isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[1], bytes):

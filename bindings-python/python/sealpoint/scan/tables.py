@@ -49,15 +49,18 @@ _CHECKPOINT: dict[str, Rule] = {
     "checkpoint_id": LOOKED_UP,
     "parent_checkpoint_id": LOOKED_UP,
     "created_at": TIME,
+    "upserted_at": TIME,
     "type": TYPE,
     "checkpoint": checkpoint,
     "metadata": metadata,
+    "metadata_search": metadata,
 }
 _WRITE: dict[str, Rule] = {
     **_ROW,
     "_id": LOOKED_UP,
     "checkpoint_id": LOOKED_UP,
     "created_at": TIME,
+    "upserted_at": TIME,
     "task_id": LOOKED_UP,
     "task_path": NAMES,
     "idx": LOOKED_UP,
@@ -72,6 +75,10 @@ _ITEM: dict[str, Rule] = {
     "updated_at": TIME,
     "expires_at": TIME,
     "ttl_minutes": TIME,
+    # MongoDB, in JavaScript
+    **dict.fromkeys(("_id", "namespace", "namespaceStr", "namespacePath"), LOOKED_UP),
+    **dict.fromkeys(("createdAt", "updatedAt", "expiresAt", "upserted_at"), TIME),
+    "embedding": vector,
 }
 _MIGRATIONS: dict[str, Rule] = {"v": MIGRATIONS}
 
@@ -89,7 +96,7 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
     # Redis: what a key begins with
     "checkpoint": {**_CHECKPOINT, **dict.fromkeys(("run_id", "source", "step", "has_writes"), QUERIED), "checkpoint_ts": TIME},
     "checkpoint_blob": {**_WRITE, "version": NAMES, "value": inline},
-    "checkpoint_write": {**_WRITE, "global_idx": LOOKED_UP, "blob": serialized, "value": inline},
+    "checkpoint_write": {**_WRITE, "global_idx": LOOKED_UP, "timestamp": TIME, "blob": serialized, "value": inline},
     "checkpoint_latest": {"key": LOOKED_UP, POINTER: pointer},
     "write_keys_zset": {"key": LOOKED_UP, POINTER: pointer},
     "write_registry": {"key": LOOKED_UP, POINTER: pointer},

@@ -95,8 +95,8 @@ class Spot:
             except ValueError:
                 self.note(Verdict.CORRUPT, UNPARSED, size_of(value), part, name)
                 return
-        elif isinstance(value, Pairs) and [key for key, _ in value] == ["__delta_snapshot__", "value"]:
-            value = value[1][1]
+        elif isinstance(value, Pairs):
+            value = _in_snapshot(value)
         if not self.envelope(value, part, name):
             self.note(Verdict.UNSEALED, PLAIN, size_of(value), part, name)
 
@@ -265,6 +265,14 @@ def size_of(value: Any) -> int:
     if isinstance(value, (list, tuple)):
         return sum(map(size_of, value))
     return len(str(value))
+
+
+def _in_snapshot(value: Pairs) -> Any:
+    """What a delta snapshot in JSON holds, as Python's Redis savers or JavaScript's serializer write one. Another map is its own."""
+    names, rest = [key for key, _ in value], value[:-1]
+    if names == ["__delta_snapshot__", "value"] or (names == ["lc", "type", "value"] and rest == [("lc", 2), ("type", "delta_snapshot")]):
+        return value[-1][1]
+    return value
 
 
 def _decoded(spot: Spot, value: Any) -> Any:
