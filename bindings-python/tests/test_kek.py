@@ -152,7 +152,7 @@ def test_no_path(rest: str) -> None:
     refused(f"file:{rest}", "invalid_argument", "file:")
 
 
-@pytest.mark.parametrize("scheme", ["aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11"])
+@pytest.mark.parametrize("scheme", ["azure-kv", "hcvault"])
 def test_schemes_of_later_releases(scheme: str) -> None:
     message = refused(f"{scheme}://arn:something", "missing_dependency", scheme, "env:", "file:")
     assert "something" not in message

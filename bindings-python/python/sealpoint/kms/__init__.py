@@ -6,6 +6,7 @@ A provider is any object with the four members of `KeyManagementProvider`; `seal
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -65,21 +66,17 @@ class KeyManagementProvider(Protocol):
         """The same 32 bytes; `SecretKey.from_bytes(bytearray)` wipes what the client library returned."""
 
 
-KNOWN_SCHEMES = ("env", "file", "recovery")
-_LATER_SCHEMES = ("aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11")
+_OWN_OPTIONS = ("pkcs11",)
+_LATER_SCHEMES = ("azure-kv", "hcvault")
 
 
 def provider_from_uri(uri: str) -> KeyManagementProvider:
-    """The provider that a KEK's URI names: `env:NAME`, `file:PATH` or `recovery:PATH` (a file that holds a recovery key's public half),
-    none with options; or that public half itself, `sealpoint-recovery-public:v1:…`.
+    """The provider that a KEK's URI names: `env:NAME`, `file:PATH`, `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME`, or
+    `pkcs11:…` (RFC 7512). Only the last takes options.
 
-    Raises: `missing_dependency` (a scheme of a later release), `invalid_argument` (anything else, and what the provider itself says).
+    Raises: `missing_dependency` (its extra is not installed, or a scheme of a later release), `invalid_argument` (anything else, and
+    what the provider itself says).
     """
-    from .local import EnvProvider, FileProvider
-    from .recovery import PUBLIC_PREFIX, RecoveryProvider
-
-    if uri.startswith(PUBLIC_PREFIX):
-        return RecoveryProvider(uri)
     scheme, colon, rest = uri.partition(":")
     if _is_key(uri) or (_is_key(rest) and not rest.startswith("/")):
         raise InvalidArgumentError("invalid_argument", "kek= was given a KEK itself; it takes the KEK's place: env:NAME or file:PATH")
@@ -87,13 +84,37 @@ def provider_from_uri(uri: str) -> KeyManagementProvider:
         raise MissingDependencyError(
             "missing_dependency", f"{scheme}: is not in this release, which knows {_known()}; or pass a provider object"
         )
-    if not colon or scheme not in KNOWN_SCHEMES:
+    if not colon or scheme not in _PROVIDERS:
         raise InvalidArgumentError("invalid_argument", f"not the URI of a KEK; this release knows {_known()}")
-    if "?" in rest or "#" in rest:
+    if scheme not in _OWN_OPTIONS and ("?" in rest or "#" in rest):
         raise InvalidArgumentError("invalid_argument", f"{scheme}: takes no options: remove what follows '?' or '#'")
-    if scheme == "recovery":
-        return RecoveryProvider.from_file(rest)
-    return EnvProvider(rest) if scheme == "env" else FileProvider(rest)
+    return _PROVIDERS[scheme](rest)
+
+
+def _env(name: str) -> KeyManagementProvider:
+    from .local import EnvProvider
+
+    return EnvProvider(name)
+
+
+def _file(path: str) -> KeyManagementProvider:
+    from .local import FileProvider
+
+    return FileProvider(path)
+
+
+def _aws(rest: str) -> KeyManagementProvider:
+    from .aws import AwsKmsProvider
+
+    return AwsKmsProvider(_after_slashes(rest))
+
+
+def _after_slashes(rest: str) -> str:
+    """One URI for one KEK: without the slashes it names nothing."""
+    return rest[2:] if rest.startswith("//") else ""
+
+
+_PROVIDERS: dict[str, Callable[[str], KeyManagementProvider]] = {"env": _env, "file": _file, "aws-kms": _aws}
 
 
 def scheme_of(uri: str) -> str:
@@ -107,7 +128,7 @@ def is_uri(uri: object) -> bool:
 
 
 def _known() -> str:
-    return ", ".join(f"{scheme}:" for scheme in KNOWN_SCHEMES)
+    return ", ".join(f"{scheme}:" for scheme in _PROVIDERS)
 
 
 def _is_key(text: str) -> bool:
