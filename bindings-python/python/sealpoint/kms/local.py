@@ -69,7 +69,7 @@ class FileProvider(_LocalProvider):
                 "invalid_argument",
                 "file: is followed by the path of a file on this machine, such as file:/run/secrets/kek",
             )
-        content = _read_private(path)
+        content = read_private(path, "KEK", "`sealpoint keygen --file PATH` makes one")
         try:
             super().__init__(f"file:{path}", _parse(content, f"the file {path}"))
         finally:
@@ -83,13 +83,15 @@ def _parse(value: str | bytearray, place: str) -> LocalKek:
         raise InvalidArgumentError("invalid_argument", f"{place} holds no KEK: {error}") from None
 
 
-def _read_private(path: str) -> bytearray:
-    """The file's bytes, if nobody but its owner may touch it. Checked on what was opened: a path can change meanwhile."""
+def read_private(path: str, what: str, remedy: str) -> bytearray:
+    """The file's bytes, if nobody but its owner may touch it. Checked on what was opened: a path can change meanwhile.
+
+    what: it holds, or should; remedy: for a file that is not there. Raises: `invalid_argument`.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
-        remedy = f"there is no file {path}; `sealpoint keygen --file PATH` makes one"
-        raise InvalidArgumentError("invalid_argument", remedy) from None
+        raise InvalidArgumentError("invalid_argument", f"there is no file {path}; {remedy}") from None
     except OSError as error:
         raise InvalidArgumentError(
             "invalid_argument",
@@ -99,14 +101,14 @@ def _read_private(path: str) -> bytearray:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             kind = "folder" if stat.S_ISDIR(status.st_mode) else "device or pipe"
-            raise InvalidArgumentError("invalid_argument", f"{path} is a {kind}; file: needs the path of a file that holds the KEK")
+            raise InvalidArgumentError("invalid_argument", f"{path} is a {kind}; file: needs the path of a file that holds the {what}")
         if os.name == "posix" and status.st_mode & 0o077:
             raise InvalidArgumentError(
                 "invalid_argument",
                 f"others than its owner have access to the file {path} (mode {stat.S_IMODE(status.st_mode):03o}): run chmod 600 on it",
             )
         if status.st_size > _MAX_FILE_LEN:
-            raise InvalidArgumentError("invalid_argument", f"the file {path} holds no KEK: it has {status.st_size} bytes")
+            raise InvalidArgumentError("invalid_argument", f"the file {path} holds no {what}: it has {status.st_size} bytes")
         content = bytearray(_MAX_FILE_LEN)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
             length = file.readinto(content)
