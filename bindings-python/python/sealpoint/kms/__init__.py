@@ -114,13 +114,25 @@ def _after_slashes(rest: str) -> str:
     return rest[2:] if rest.startswith("//") else ""
 
 
+def _gcp(rest: str) -> KeyManagementProvider:
+    from .gcp import GcpKmsProvider
+
+    return GcpKmsProvider(_after_slashes(rest))
+
+
 def _pkcs11(rest: str) -> KeyManagementProvider:
     from .pkcs11 import Pkcs11Provider
 
     return Pkcs11Provider(f"pkcs11:{rest}")
 
 
-_PROVIDERS: dict[str, Callable[[str], KeyManagementProvider]] = {"env": _env, "file": _file, "aws-kms": _aws, "pkcs11": _pkcs11}
+_PROVIDERS: dict[str, Callable[[str], KeyManagementProvider]] = {
+    "env": _env,
+    "file": _file,
+    "aws-kms": _aws,
+    "gcp-kms": _gcp,
+    "pkcs11": _pkcs11,
+}
 
 
 def scheme_of(uri: str) -> str:

@@ -31,7 +31,7 @@ class Budget:
         self._deadline = deadline
         self._service = service
         self._attempts = attempts
-        self.attempt = deadline * 0.3
+        self.attempt = deadline * 0.28
 
     def run(self, call: Callable[[], _T], translate: Callable[[Exception], SealpointError | None]) -> _T:
         """`call()`, again if its error can be cured by a retry and there is time for it.
@@ -49,7 +49,7 @@ class Budget:
             except Exception as error:  # noqa: BLE001  # a client library raises anything
                 name = type(error).__name__
                 failure = translate(error) or InternalError("internal", f"the client of {self._service} raised {name}")
-            pause = random.uniform(0, self._deadline / 30 * number)  # noqa: S311  # spreads callers, hides nothing
+            pause = random.uniform(0, self._deadline / 50 * number)  # noqa: S311  # spreads callers, hides nothing
             left = started + self._deadline - time.monotonic()
             if not failure.retryable or number == self._attempts or pause + self.attempt > left:
                 break
