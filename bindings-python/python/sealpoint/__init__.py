@@ -20,13 +20,14 @@ from .errors import (
     StoreError,
     TenantRequiredError,
 )
-from .keyring import Health, KekHealth, Keyring
+from .keyring import AffectedTenant, Health, KekHealth, Keyring
 from .kms import KeyManagementProvider, ProviderCapabilities, WrappedKey
 from .migration import Migration
 from .stores import KeyStore
 from .tenants import TenantSource, fixed, from_config, tenant_scope
 
 __all__ = [
+    "AffectedTenant",
     "AuthenticationError",
     "Context",
     "DataKey",

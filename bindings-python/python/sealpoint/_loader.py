@@ -6,18 +6,22 @@ from ._flight import Loaded, SingleFlight
 from ._keks import Keks
 from ._native import DataKey, DekCache, SecretKey, export_key, wrap_context
 from ._purposes import CLIENT
-from .errors import AuthenticationError, KeyNotFoundError, KeyUnusableError
+from ._refresh import Refresher
+from .errors import AuthenticationError, KeyNotFoundError, KeyUnusableError, SealpointError
 from .stores import DekRecord, KeyStore, now
 
 
 class Loader:
     """All I/O for keys. The flights make it one load per tenant and purpose, and one unwrap per DEK, at a time."""
 
-    def __init__(self, store: KeyStore, keks: Keks, cache: DekCache, flights: SingleFlight, create_tenants: bool) -> None:
+    def __init__(
+        self, store: KeyStore, keks: Keks, cache: DekCache, flights: SingleFlight, refresher: Refresher, create_tenants: bool
+    ) -> None:
         self._store = store
         self._keks = keks
         self._cache = cache
         self._flights = flights
+        self._refresher = refresher
         self._create_tenants = create_tenants
         self._closed = False
 
@@ -66,11 +70,13 @@ class Loader:
     def close(self) -> None:
         """Nothing stays in the cache, not even what a load that is under way still puts there."""
         self._closed = True
+        self._refresher.close()
         self._cache.clear()
 
     def _activate(self, record: DekRecord, tenant: str, purpose: int) -> Loaded:
         self._check(record, tenant, purpose)
         if self._cache.set_active(tenant, purpose, record.dek_id):
+            self._refresher.start_if_due(record, self._refresh)
             return None
         opened = self._flights.run((record.dek_id, tenant, purpose), lambda: self._open(record))
         if self._cache.set_active(tenant, purpose, record.dek_id):
@@ -135,7 +141,29 @@ class Loader:
         )
         return secret, key, authentic
 
+    def _refresh(self, record: DekRecord) -> Loaded:
+        """Unwraps a DEK that is held; in its flight, so that whoever comes meanwhile waits for this unwrap and does none."""
+        return self._flights.run((record.dek_id, record.tenant, record.purpose), lambda: self._unwrap_again(record))
+
+    def _unwrap_again(self, record: DekRecord) -> Loaded:
+        """Success begins a new TTL. An outage leaves the DEK to the rest of its own; any other answer takes it away at once."""
+        try:
+            _, key, _ = self._unwrap(record, authenticated=True)
+        except SealpointError as error:
+            serves_on = error.code in ("kms_unavailable", "kms_throttled")
+            self._refresher.failed(record.dek_id, error.code, held=serves_on)
+            if serves_on:
+                return None
+            self._cache.evict(record.dek_id)
+            raise
+        self._cache.evict(record.dek_id)  # what is held keeps its deadline
+        self._hold(key)
+        return key
+
     def _hold(self, key: DataKey, *, active: bool = False) -> None:
+        new = not self._cache.contains(key.dek_id)
         self._cache.insert(key, active=active)
+        if new:
+            self._refresher.loaded(key.dek_id, key.tenant)
         if self._closed:
             self._cache.clear()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, final
+from typing import TYPE_CHECKING, Any, Self, final
 
 from . import _fork
 from ._flight import Loaded, SingleFlight
+from ._health import AffectedTenant, Health, KekHealth, affected_tenants, assess
 from ._keks import KekConfig, Keks
 from ._loader import Loader
 from ._native import Context, DekCache, envelope_dek_id
 from ._purposes import DATA, DekPurpose, purpose_number
+from ._refresh import Refresher
 from .errors import InvalidArgumentError, KeyNotFoundError, MalformedError, SealpointError, StoreError
 from .kms import scheme_of
 from .stores import NOT_SET_UP, KeyStore, LoopBound, StoreSettings, store_from
@@ -23,32 +24,12 @@ if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
     from typing_extensions import Buffer
 
-__all__ = ["Health", "KekHealth", "Keyring"]
+__all__ = ["AffectedTenant", "Health", "KekHealth", "Keyring"]
 
 DEFAULT_CACHE_TTL_S = 3600
 MAX_CACHE_TTL_S = 30 * 86_400
 POINTER_TTL_S = 60
 CACHE_CAPACITY = 10_000
-
-
-@dataclass(frozen=True)
-class KekHealth:
-    """One KEK, in configured order."""
-
-    scheme: str
-    """What comes before the colon of its URI; the rest stays out of health reports."""
-    code: str | None
-    """None: its canary was just unwrapped. Otherwise the error's code; `key_not_found`: it has no canary yet, run setup()."""
-
-
-@dataclass(frozen=True)
-class Health:
-    """`ok`: everything works. `degraded`: at least one KEK works. `failed`: what is not cached cannot be opened."""
-
-    status: Literal["ok", "degraded", "failed"]
-    store: str | None
-    """None, or the code of what is wrong with the key store."""
-    keks: tuple[KekHealth, ...]
 
 
 @final
@@ -59,6 +40,9 @@ class Keyring:
     read again); otherwise they load it first. An outage never turns into plaintext: what cannot be loaded fails with `kms_unavailable`,
     `kms_throttled`, `kms_denied` or `store_unavailable`. Each method with an `a` before its name is the async twin and never blocks the
     event loop. After a fork the child starts with an empty cache.
+
+    A DEK that is in use for sealing is unwrapped again in the background before its TTL ends. An outage then leaves it to the rest of its
+    TTL; any other answer (`kms_denied`, `key_disabled`, …) takes it from the cache at once.
 
     dek_purpose: `data`, or `client` for what an exported key (`export_data_key`) may open. Such a key may have sealed it as well, so
     nothing that was sealed under the one opens under the other: `authentication_failed`. Another value is `invalid_argument`.
@@ -298,13 +282,20 @@ class Keyring:
                     self._keks.check_canary(provider, canaries[provider.uri])
             except SealpointError as error:
                 code = error.code
-            keks.append(KekHealth(scheme_of(provider.uri), code))
-        working = sum(kek.code is None for kek in keks)
-        return Health("ok" if working == len(keks) else "degraded" if working else "failed", None, tuple(keks))
+            keks.append((scheme_of(provider.uri), code))
+        return assess(keks, self._refresher.holdings())
 
     async def ahealth(self) -> Health:
         """See `health`."""
         return await asyncio.to_thread(self.health)
+
+    def affected(self) -> tuple[AffectedTenant, ...]:
+        """Tenants with a DEK here whose last refresh failed, and until when it serves. For operators: it names tenants. No I/O.
+
+        A tenant that this process has not used is not in it, nor one whose DEK has expired.
+        """
+        self._require_open()
+        return affected_tenants(self._refresher.holdings())
 
     def close(self) -> None:
         """Wipes the opened DEKs. A pool, `KeyStore` or provider that was passed in stays its owner's."""
@@ -390,7 +381,8 @@ class Keyring:
         """Also how it starts."""
         self._flights = SingleFlight()
         self._cache = DekCache(ttl=self._cache_ttl, pointer_ttl=min(POINTER_TTL_S, self._cache_ttl), capacity=CACHE_CAPACITY)
-        self._loader = Loader(self._store, self._keks, self._cache, self._flights, self._create_tenants)
+        self._refresher = Refresher(self._cache_ttl, CACHE_CAPACITY, self._cache.contains)
+        self._loader = Loader(self._store, self._keks, self._cache, self._flights, self._refresher, self._create_tenants)
 
 
 def _ttl(cache_ttl: object) -> float:
