@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import google.auth
@@ -234,6 +236,56 @@ def test_nothing_secret_is_logged(server: FakeGcpKms, gcp: FakeGcpKms, caplog: p
         top.propagate = kept[0]
         loud.setLevel(kept[1])
     assert base64.b64encode(bytes(secret.expose())).decode() not in caplog.text
+
+
+SERVE = """
+import sys
+from gcp_kms import FakeGcpKms
+fake = FakeGcpKms()
+fake.key(sys.argv[1])
+print(fake.address, flush=True)
+sys.stdin.read()
+fake.close()
+"""
+
+FORK = """
+import os, signal, sys
+import grpc
+from google.cloud import kms_v1
+from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+from sealpoint import SecretKey
+from sealpoint._native import wrap_context
+from sealpoint.kms.gcp import GcpKmsProvider
+CONTEXT = wrap_context(tenant="t", dek_id=bytes(16), dek_purpose=1, suite=1)
+name, address = sys.argv[1:]
+official = kms_v1.KeyManagementServiceClient
+kms_v1.KeyManagementServiceClient = lambda: official(transport=KeyManagementServiceGrpcTransport(channel=grpc.insecure_channel(address)))
+provider = GcpKmsProvider(name)
+wrapped = provider.wrap(SecretKey.generate(), CONTEXT)
+child = os.fork()
+if child == 0:
+    signal.alarm(20)
+    try:
+        provider.unwrap(wrapped, CONTEXT)
+        os._exit(0)
+    finally:
+        os._exit(1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+provider.unwrap(wrapped, CONTEXT)
+"""
+
+
+def test_a_forked_child_connects_anew() -> None:
+    """In processes of their own: neither the parent nor the child serves."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, NAME], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        done = subprocess.run([sys.executable, "-c", FORK, NAME, address], env=environment, capture_output=True, text=True, check=False)
+        server.communicate("")
+    assert (done.stdout, done.returncode) == ("0\n", 0), done.stderr
 
 
 @pytest.mark.parametrize(

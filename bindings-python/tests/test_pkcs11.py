@@ -209,6 +209,32 @@ def test_a_wrong_pin_is_tried_once(token: SoftHsm, make: Callable[..., Any]) -> 
     assert "pin" not in first.lower().replace("the pin:", "").replace("pinincorrect", "")
 
 
+LOGGED_OUT = """
+import sys
+import pkcs11
+from pkcs11 import KeyType
+from sealpoint import SecretKey
+from sealpoint._native import wrap_context
+from sealpoint.kms import provider_from_uri
+library, one, two, pin = sys.argv[1:]
+CONTEXT = wrap_context(tenant="t", dek_id=bytes(16), dek_purpose=1, suite=1)
+providers = [provider_from_uri(one), provider_from_uri(two)]
+wrapped = [provider.wrap(SecretKey.generate(), CONTEXT) for provider in providers]
+providers[0]._token.get()._session.close()
+(login,) = providers[0]._module._logins.values()
+login.close()
+for provider, key in zip(providers, wrapped):
+    provider.unwrap(key, CONTEXT)
+print("opened")
+"""
+
+
+def test_two_keys_of_one_token_share_a_login_and_survive_its_end(token: SoftHsm, make: Callable[..., Any]) -> None:
+    make("kek")
+    make("other")
+    assert run(token, LOGGED_OUT, str(LIBRARY), uri("kek"), uri("other"), PIN) == "opened\n"
+
+
 WITHOUT_GCM = """
 import sys
 import pkcs11

@@ -41,8 +41,8 @@ class GcpKmsProvider:
 
     def __init__(self, name: str, *, client: Any = None, deadline: float = DEADLINE_S) -> None:
         """name: `projects/P/locations/L/keyRings/R/cryptoKeys/K`, without a version: the primary one wraps, each opens what it wrapped.
-        client: a `KeyManagementServiceClient` of your own, for another endpoint or credentials. After a fork it is used on, which gRPC
-        does not support: construct it in the child.
+        client: a `KeyManagementServiceClient` of your own, for another endpoint or credentials. gRPC's do not survive a
+        fork: make it, and this, in the child.
         deadline: seconds that a call may take, retries included. They are ours: the client's own wait for a minute.
 
         Raises: `invalid_argument`.

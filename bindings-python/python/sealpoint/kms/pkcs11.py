@@ -58,7 +58,7 @@ class Pkcs11Provider:
         self.uri = self._parsed.name
         self._module = _module(self._parsed.module_path)
         self._budget = Budget(DEADLINE_S, _SERVICE)
-        self._token = PerProcess(lambda: _Token(self._module.load(), self._parsed))
+        self._token = PerProcess(lambda: _Token(self._module, self._parsed))
         self._refused = ""
         self._binds_context = False
 
@@ -101,6 +101,7 @@ class Pkcs11Provider:
                     return work(token)
                 except _LOST:
                     self._token.drop()
+                    token.close()
                     raise
 
         if self._refused:
@@ -116,26 +117,50 @@ class Pkcs11Provider:
 class _Token:
     """A session that is logged in, and the key."""
 
-    def __init__(self, library: Any, uri: Pkcs11Uri) -> None:
-        found = [token for token in library.get_tokens() if uri.matches(token)]
+    def __init__(self, module: _Module, uri: Pkcs11Uri) -> None:
+        found = [token for token in module.load().get_tokens() if uri.matches(token)]
         if not found:
             raise raised.NoSuchToken
         if len(found) > 1:
             raise raised.MultipleTokensReturned
-        token, pin = found[0], uri.read_pin()
+        self._module = module
+        self._slot = found[0].slot
+        module.log_in(found[0], uri.read_pin())
+        self._session = found[0].open()
         try:
-            self._session = token.open(user_pin=pin)
-        except raised.UserAlreadyLoggedIn:  # by another provider of this process: its login is the application's
-            self._session = token.open()
-        self._key = self._session.get_key(ObjectClass.SECRET_KEY, KeyType.AES, uri.object, uri.id)
-        if self._key.key_length != 256:
+            self._key, self.gcm = self._find(uri)
+        except BaseException:
+            self._session.close()
+            raise
+
+    def _find(self, uri: Pkcs11Uri) -> tuple[Any, bool]:
+        """The key, and whether it wraps by AES-GCM."""
+        wanted = {
+            Attribute.CLASS: ObjectClass.SECRET_KEY,
+            Attribute.KEY_TYPE: KeyType.AES,
+            Attribute.LABEL: uri.object,
+            Attribute.ID: uri.id,
+        }
+        found: list[Any] = list(self._session.get_objects({key: value for key, value in wanted.items() if value is not None}))
+        if len(found) != 1:  # to the end: a search that is left halfway outlives its session
+            raise raised.MultipleObjectsReturned if found else raised.NoSuchKey
+        key = found[0]
+        if key.key_length != 256:
             raise InvalidArgumentError("invalid_argument", "the PKCS#11 key is no AES key of 256 bits")
-        mechanisms = token.slot.get_mechanisms()
-        self.gcm = Mechanism.AES_GCM in mechanisms and self._may(Attribute.ENCRYPT, Attribute.DECRYPT)
-        if not self.gcm and not (Mechanism.AES_KEY_WRAP_PAD in mechanisms and self._may(Attribute.WRAP, Attribute.UNWRAP)):
-            raise InvalidArgumentError(
-                "invalid_argument", f"the PKCS#11 token has neither {GCM} nor {KEY_WRAP}, or the key's attributes allow neither"
-            )
+        mechanisms = self._slot.get_mechanisms()
+        if Mechanism.AES_GCM in mechanisms and key[Attribute.ENCRYPT] and key[Attribute.DECRYPT]:
+            return key, True
+        if Mechanism.AES_KEY_WRAP_PAD in mechanisms and key[Attribute.WRAP] and key[Attribute.UNWRAP]:
+            return key, False
+        raise InvalidArgumentError(
+            "invalid_argument", f"the PKCS#11 token has neither {GCM} nor {KEY_WRAP}, or the key's attributes allow neither"
+        )
+
+    def close(self) -> None:
+        """What can be closed of a token that was lost."""
+        self._module.log_in_again(self._slot)
+        with suppress(raised.PKCS11Error):
+            self._session.close()
 
     def encrypt(self, plaintext: bytes, aad: bytes) -> bytes:
         nonce = secrets.token_bytes(_NONCE_LEN)
@@ -166,9 +191,6 @@ class _Token:
         finally:
             inner.destroy()
 
-    def _may(self, *attributes: Attribute) -> bool:
-        return all(self._key[attribute] for attribute in attributes)
-
 
 _INNER = {Attribute.KEY_TYPE: KeyType.GENERIC_SECRET, Attribute.TOKEN: False, Attribute.EXTRACTABLE: True, Attribute.SENSITIVE: False}
 
@@ -180,7 +202,8 @@ class _Module:
         self._path = path
         self._loaded = False
         self._inherited = False
-        self.lock = threading.RLock()
+        self._logins: dict[int, Any] = {}
+        self.lock = threading.Lock()
         _fork.watch(self)
 
     def load(self) -> Any:
@@ -196,9 +219,22 @@ class _Module:
         self._loaded, self._inherited = True, False
         return library
 
+    def log_in(self, token: Any, pin: str) -> None:
+        """Once for the process, in a session that stays open: closing the one that logged in logs everybody out."""
+        if token.slot.slot_id not in self._logins:
+            try:
+                self._logins[token.slot.slot_id] = token.open(user_pin=pin)
+            except raised.UserAlreadyLoggedIn:  # by somebody else of this process
+                self._logins[token.slot.slot_id] = None
+
+    def log_in_again(self, slot: Any) -> None:
+        """Before the next session: a token that was lost may have forgotten the login."""
+        self._logins.pop(slot.slot_id, None)
+
     def _after_fork(self) -> None:
         self._inherited = self._loaded
-        self.lock = threading.RLock()
+        self._logins = {}
+        self.lock = threading.Lock()
 
 
 def _begin_again(library: Any) -> None:
