@@ -66,17 +66,21 @@ class KeyManagementProvider(Protocol):
         """The same 32 bytes; `SecretKey.from_bytes(bytearray)` wipes what the client library returned."""
 
 
+_PUBLIC_HALF = "sealpoint-recovery-public:"
 _OWN_OPTIONS = ("pkcs11",)
 _LATER_SCHEMES = ("azure-kv", "hcvault")
 
 
 def provider_from_uri(uri: str) -> KeyManagementProvider:
-    """The provider that a KEK's URI names: `env:NAME`, `file:PATH`, `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME`, or
-    `pkcs11:…` (RFC 7512). Only the last takes options.
+    """The provider that a KEK's URI names: `env:NAME`, `file:PATH`, `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME`,
+    `pkcs11:…` (RFC 7512), or `recovery:PATH`, the file with a recovery key's public half; or that half itself. Only `pkcs11:` takes
+    options.
 
     Raises: `missing_dependency` (its extra is not installed, or a scheme of a later release), `invalid_argument` (anything else, and
     what the provider itself says).
     """
+    if uri.startswith(_PUBLIC_HALF):
+        return _recovery(uri)
     scheme, colon, rest = uri.partition(":")
     if _is_key(uri) or (_is_key(rest) and not rest.startswith("/")):
         raise InvalidArgumentError("invalid_argument", "kek= was given a KEK itself; it takes the KEK's place: env:NAME or file:PATH")
@@ -126,12 +130,25 @@ def _pkcs11(rest: str) -> KeyManagementProvider:
     return Pkcs11Provider(f"pkcs11:{rest}")
 
 
+def _recovery(public: str) -> KeyManagementProvider:
+    from .recovery import RecoveryProvider
+
+    return RecoveryProvider(public)
+
+
+def _recovery_file(path: str) -> KeyManagementProvider:
+    from .recovery import RecoveryProvider
+
+    return RecoveryProvider.from_file(path)
+
+
 _PROVIDERS: dict[str, Callable[[str], KeyManagementProvider]] = {
     "env": _env,
     "file": _file,
     "aws-kms": _aws,
     "gcp-kms": _gcp,
     "pkcs11": _pkcs11,
+    "recovery": _recovery_file,
 }
 
 

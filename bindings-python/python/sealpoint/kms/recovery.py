@@ -14,7 +14,6 @@ from . import ProviderCapabilities, WrappedKey
 
 __all__ = ["OfflineRecoveryProvider", "RecoveryProvider"]
 
-PUBLIC_PREFIX = "sealpoint-recovery-public:"
 WRAP_ALG = "sealpoint-recovery-v1"
 _MAX_FILE_LEN = 16_384
 
