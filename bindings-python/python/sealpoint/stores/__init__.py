@@ -12,24 +12,32 @@ Tables (prefix `sealpoint_`; every language reads and writes the same ones; sche
 Unique: tenants(tenant), deks(dek_id), deks(tenant, purpose, version), deks(tenant, purpose) where active, wraps(dek_id, kek_uri),
 canaries(kek_uri). Text compares bytewise.
 Times are integers: microseconds since 1970-01-01 UTC.
+
+Who rotates sets, in one transaction, the old DEK's state to retired, its retired_at, and its rotated_by to the new DEK's dek_id in hex.
+A destroyed DEK keeps its row, with destroyed_at, and has no wraps. A tombstone is a tenant's shredded_at: all its DEKs are destroyed
+in the transaction that sets it, and while it stands nobody makes another one.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from ..errors import InvalidArgumentError, StoreError
 
 __all__ = [
+    "DamagedDek",
     "DekRecord",
     "DekState",
+    "KeyLifecycle",
     "KeyStore",
     "LoopBound",
     "StoreSettings",
     "TenantRecord",
+    "WrapChange",
+    "WrapDrop",
     "WrapRecord",
     "store_from",
     "store_from_url",
@@ -37,6 +45,8 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it"
+
+NO_ACTIVE_DEK = "this tenant has no active key of this purpose: load(tenant) makes its first one"
 
 DekState: TypeAlias = Literal["active", "retired", "pending_destroy", "destroyed"]
 
@@ -74,6 +84,8 @@ class DekRecord:
     wraps: tuple[WrapRecord, ...] = field(repr=False)
     shredded_at: int | None = None
     """The tenant's tombstone."""
+    retired_at: int | None = None
+    destroyed_at: int | None = None
 
     def __post_init__(self) -> None:
         _require(type(self.dek_id) is bytes and len(self.dek_id) == 16)
@@ -84,6 +96,34 @@ class DekRecord:
         _require(self.state in get_args(DekState))
         _require(type(self.key_check) is bytes and len(self.key_check) == 32)
         _require(type(self.created_at) is int and type(self.shredded_at) in (int, type(None)))
+        _require(type(self.retired_at) in (int, type(None)) and type(self.destroyed_at) in (int, type(None)))
+
+
+@dataclass(frozen=True)
+class DamagedDek:
+    """A DEK's row, or one of its wraps', that is not as sealpoint writes it. Listed, so that a job can name it and leave it alone."""
+
+    dek_id: bytes
+    """As it lies there, whatever that is."""
+    tenant: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class WrapChange:
+    """A wrap to be stored: beside the others (`replaces` is None), or in place of the one with these bytes under the same KEK."""
+
+    dek_id: bytes
+    wrap: WrapRecord
+    replaces: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class WrapDrop:
+    """A wrap to be removed, and the one that the DEK keeps."""
+
+    dek_id: bytes
+    dropped: WrapRecord
+    kept: WrapRecord
 
 
 @dataclass(frozen=True)
@@ -147,6 +187,49 @@ class KeyStore(Protocol):
 
         Returns the active one: the record given, or the winner's. Raises: `key_destroyed` (a tombstoned tenant).
         """
+
+
+@runtime_checkable
+class KeyLifecycle(KeyStore, Protocol):
+    """What a key store needs beyond loading keys, so that they can be rotated, rewrapped, listed and destroyed.
+
+    Each call is one transaction, and changes nothing more when it is repeated. A change names what it expects to find: where something
+    else is found, it is not made. No wrap is ever added to a destroyed DEK.
+    """
+
+    def page_tenants(self, after: str | None, limit: int) -> Sequence[tuple[str, TenantRecord | None]]:
+        """Tenants in bytewise order, also those that only a DEK names. None: no row of its own, or a damaged one."""
+
+    def page_deks(self, after: bytes | None, limit: int) -> Sequence[DekRecord | DamagedDek]:
+        """DEKs in order of dek_id; `after` is the last one's of the page before."""
+
+    def deks_of(self, tenants: Sequence[str]) -> Sequence[DekRecord | DamagedDek]:
+        """All DEKs of these tenants, in order of tenant, purpose and version."""
+
+    def replace_active(self, retired: bytes, successor: DekRecord) -> DekRecord:
+        """Retires this DEK and stores its successor, if it is the active one of the successor's tenant and purpose.
+
+        Returns the active one: the successor, or the winner's. Raises: `key_destroyed` (a tombstoned tenant), `key_not_found` (there is
+        no active one).
+        """
+
+    def put_wraps(self, changes: Sequence[WrapChange]) -> int:
+        """How many were made."""
+
+    def drop_wraps(self, drops: Sequence[WrapDrop]) -> int:
+        """How many were made: those where both wraps are as given."""
+
+    def set_state(self, dek_id: bytes, expected: DekState, state: DekState) -> bool:
+        """Whether it was in the expected state. Destroying removes its wraps."""
+
+    def shred_tenant(self, tenant: str, at: int) -> Sequence[bytes]:
+        """Sets the tombstone (one that is there stays) and destroys all DEKs of the tenant, whom it need not know. Returns their ids."""
+
+    def readmit_tenant(self, tenant: str) -> bool:
+        """Takes the tombstone away; destroyed DEKs stay destroyed. Whether there was one."""
+
+    def scrub(self) -> str:
+        """Removes from the store's own files what deleted wraps left there. Returns where copies may still lie; empty: nowhere in them."""
 
 
 @runtime_checkable

@@ -299,7 +299,8 @@ def _preamble() -> str:
 
 def _storable(parameters: Sequence[object]) -> Sequence[object]:
     """SPEC section 3 allows NUL in a tenant, Postgres does not allow it in text; another spelling could be another tenant's name."""
-    if any(isinstance(parameter, str) and "\0" in parameter for parameter in parameters):
+    listed = (one for parameter in parameters for one in (parameter if isinstance(parameter, list) else (parameter,)))
+    if any(isinstance(one, str) and "\0" in one for one in listed):
         raise InvalidArgumentError(
             "invalid_argument",
             "a Postgres key store holds no tenant and no KEK URI with a NUL character: choose other names, or another key store",

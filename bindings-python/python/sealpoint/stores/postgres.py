@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, LiteralString, Self
 
-from ..errors import InvalidArgumentError, KeyUnusableError, MissingDependencyError, StoreError
+from ..errors import InvalidArgumentError, KeyNotFoundError, KeyUnusableError, MissingDependencyError, StoreError
 
 try:
     import psycopg_pool
@@ -15,8 +15,22 @@ except ImportError as error:
     raise MissingDependencyError("missing_dependency", "a Postgres key store needs psycopg: pip install 'sealpoint[postgres]'") from error
 
 from .. import _fork
-from . import NOT_SET_UP, SCHEMA_VERSION, DekRecord, StoreSettings, TenantRecord, WrapRecord, now
+from . import (
+    NO_ACTIVE_DEK,
+    NOT_SET_UP,
+    SCHEMA_VERSION,
+    DamagedDek,
+    DekRecord,
+    DekState,
+    StoreSettings,
+    TenantRecord,
+    WrapChange,
+    WrapDrop,
+    WrapRecord,
+    now,
+)
 from ._connections import Connections, LoopConnections, OwnConnections, PoolConnections, Query, Steps
+from ._rows import SELECT_DEK, record, records, tenants
 
 __all__ = ["PostgresStore"]
 
@@ -47,12 +61,18 @@ _MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
 )
 """What makes schema version n of version n-1 is the n-th. Names compare bytewise, whatever the database's collation is and becomes."""
 
-_DEK: LiteralString = """
-SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at,
-       w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at
-FROM {deks} d LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id
-"""
+_JOINED: LiteralString = "LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id"
+_DEK: LiteralString = SELECT_DEK + "FROM {deks} d " + _JOINED + " "
 """One statement, so that DEK, tombstone and wraps are of one moment."""
+_TENANTS: LiteralString = """
+SELECT n.tenant, t.created_at, t.shredded_at FROM (
+    (SELECT tenant FROM {tenants} WHERE tenant > %s ORDER BY tenant LIMIT %s)
+    UNION (SELECT DISTINCT tenant FROM {deks} WHERE tenant > %s ORDER BY tenant LIMIT %s)) n
+LEFT JOIN {tenants} t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT %s
+"""
+_INSERT_WRAPS: LiteralString = (
+    "INSERT INTO {wraps} SELECT * FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bigint[], %s::bigint[]) "
+)
 
 
 class PostgresStore:
@@ -119,6 +139,46 @@ class PostgresStore:
     def create_dek(self, record: DekRecord) -> DekRecord:
         """See `KeyStore`."""
         return self._connections.run(lambda: self._create(record))
+
+    def page_tenants(self, after: str | None, limit: int) -> Sequence[tuple[str, TenantRecord | None]]:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._page_tenants(after or "", limit))
+
+    def page_deks(self, after: bytes | None, limit: int) -> Sequence[DekRecord | DamagedDek]:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._page_deks(after or b"", limit))
+
+    def deks_of(self, tenants: Sequence[str]) -> Sequence[DekRecord | DamagedDek]:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._deks_of(list(tenants)))
+
+    def replace_active(self, retired: bytes, successor: DekRecord) -> DekRecord:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._replace_active(retired, successor))
+
+    def put_wraps(self, changes: Sequence[WrapChange]) -> int:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._put_wraps(changes))
+
+    def drop_wraps(self, drops: Sequence[WrapDrop]) -> int:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._drop_wraps(drops))
+
+    def set_state(self, dek_id: bytes, expected: DekState, state: DekState) -> bool:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._set_state(dek_id, expected, state))
+
+    def shred_tenant(self, tenant: str, at: int) -> Sequence[bytes]:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._shred_tenant(tenant, at))
+
+    def readmit_tenant(self, tenant: str) -> bool:
+        """See `KeyLifecycle`."""
+        return self._connections.run(lambda: self._readmit_tenant(tenant))
+
+    def scrub(self) -> str:
+        """See `KeyLifecycle`. Nothing that a client can do at once: Postgres keeps deleted rows, and its log, by rules of its own."""
+        return "the database's own files, until VACUUM on sealpoint_wraps and until its write-ahead log is recycled"
 
     def refuse_own_loop(self) -> None:
         """See `LoopBound`."""
@@ -189,7 +249,7 @@ class PostgresStore:
 
     def _dek(self, where: LiteralString, *parameters: object) -> Steps[DekRecord | None]:
         rows = yield self._query(_DEK + where, *parameters)
-        return _record(rows) if rows else None
+        return record(rows) if rows else None
 
     def _active(self, tenant: str, purpose: int) -> Steps[DekRecord | None]:
         where: LiteralString = "WHERE d.tenant = %s AND d.purpose = %s AND d.state = 'active' ORDER BY w.kek_uri"
@@ -206,24 +266,106 @@ class PostgresStore:
         finds the winner's DEK. Under a stricter level it would keep the view from before, and fail. Should somebody make a DEK without
         that lock, the partial unique index still admits one active DEK only, and the call fails with `store_unavailable`.
         """
-        yield self._query("INSERT INTO {tenants} (tenant, created_at) VALUES (%s, %s) ON CONFLICT DO NOTHING", r.tenant, now())
-        rows = yield self._query("SELECT shredded_at FROM {tenants} WHERE tenant = %s FOR UPDATE", r.tenant)
-        if not rows or rows[0][0] is not None:
-            raise KeyUnusableError("key_destroyed", "this tenant was shredded")
+        yield from self._lock_tenant(r.tenant)
         winner = yield from self._active(r.tenant, r.purpose)
         if winner is not None:
             return winner
+        yield from self._insert(r)
+        return r
+
+    def _lock_tenant(self, tenant: str, *, admit: bool = True) -> Steps[None]:
+        yield self._query("INSERT INTO {tenants} (tenant, created_at) VALUES (%s, %s) ON CONFLICT DO NOTHING", tenant, now())
+        rows = yield self._query("SELECT shredded_at FROM {tenants} WHERE tenant = %s FOR UPDATE", tenant)
+        if admit and (not rows or rows[0][0] is not None):
+            raise KeyUnusableError("key_destroyed", "this tenant was shredded")
+
+    def _insert(self, r: DekRecord) -> Steps[None]:
         yield self._query(
             "INSERT INTO {deks} (dek_id, tenant, purpose, suite, version, state, key_check, created_at) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             *(r.dek_id, r.tenant, r.purpose, r.suite, r.version, r.state, r.key_check, r.created_at),
         )
-        for w in r.wraps:
-            yield self._query(
-                "INSERT INTO {wraps} VALUES (%s, %s, %s, %s, %s, %s, %s)",
-                *(r.dek_id, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at),
-            )
+        yield self._query(_INSERT_WRAPS, *_columns([(r.dek_id, wrap) for wrap in r.wraps]))
+
+    def _page_tenants(self, after: str, limit: int) -> Steps[Sequence[tuple[str, TenantRecord | None]]]:
+        return tenants((yield self._query(_TENANTS, after, limit, after, limit, limit)))
+
+    def _page_deks(self, after: bytes, limit: int) -> Steps[Sequence[DekRecord | DamagedDek]]:
+        page: LiteralString = "(SELECT * FROM {deks} WHERE dek_id > %s ORDER BY dek_id LIMIT %s)"
+        return records((yield self._query(SELECT_DEK + "FROM " + page + " d " + _JOINED + " ORDER BY d.dek_id, w.kek_uri", after, limit)))
+
+    def _deks_of(self, names: list[str]) -> Steps[Sequence[DekRecord | DamagedDek]]:
+        where: LiteralString = "WHERE d.tenant = ANY(%s) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri"
+        return records((yield self._query(_DEK + where, names)))
+
+    def _replace_active(self, retired: bytes, r: DekRecord) -> Steps[DekRecord]:
+        yield from self._lock_tenant(r.tenant)
+        active = yield from self._active(r.tenant, r.purpose)
+        if active is None:
+            raise KeyNotFoundError("key_not_found", NO_ACTIVE_DEK)
+        if active.dek_id != retired:
+            return active
+        update: LiteralString = "UPDATE {deks} SET state = 'retired', retired_at = %s, rotated_by = %s WHERE dek_id = %s"
+        yield self._query(update, now(), r.dek_id.hex(), retired)
+        yield from self._insert(r)
         return r
+
+    def _put_wraps(self, changes: Sequence[WrapChange]) -> Steps[int]:
+        """The lock on the DEKs' rows holds off whoever destroys them: a wrap that came after would outlive its DEK."""
+        alive = yield from self._lock_deks([change.dek_id for change in changes])
+        new = [(change.dek_id, change.wrap) for change in changes if change.replaces is None and change.dek_id in alive]
+        done = yield self._query(_INSERT_WRAPS + "ON CONFLICT DO NOTHING RETURNING 1", *_columns(new))
+        old = [change for change in changes if change.replaces is not None and change.dek_id in alive]
+        if old:
+            done += yield self._query(
+                "UPDATE {wraps} w SET kek_version = n.kek_version, wrap_alg = n.wrap_alg, wrapped = n.wrapped, created_at = n.created_at, "
+                "verified_at = n.verified_at FROM unnest(%s::bytea[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::bigint[], "
+                "%s::bigint[], %s::bytea[]) n(dek_id, kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at, replaces) "
+                "WHERE w.dek_id = n.dek_id AND w.kek_uri = n.kek_uri AND w.wrapped = n.replaces RETURNING 1",
+                *_columns([(change.dek_id, change.wrap) for change in old]),
+                [change.replaces for change in old],
+            )
+        return len(done)
+
+    def _drop_wraps(self, drops: Sequence[WrapDrop]) -> Steps[int]:
+        """The lock keeps two calls from removing each the wrap that the other one keeps."""
+        yield from self._lock_deks([drop.dek_id for drop in drops])
+        done = yield self._query(
+            "DELETE FROM {wraps} w USING unnest(%s::bytea[], %s::text[], %s::bytea[], %s::text[], %s::bytea[]) "
+            "n(dek_id, kek_uri, wrapped, kept_uri, kept) WHERE w.dek_id = n.dek_id AND w.kek_uri = n.kek_uri AND w.wrapped = n.wrapped "
+            "AND EXISTS (SELECT 1 FROM {wraps} k WHERE k.dek_id = n.dek_id AND k.kek_uri = n.kept_uri AND k.wrapped = n.kept) RETURNING 1",
+            [drop.dek_id for drop in drops],
+            *([drop.dropped.kek_uri for drop in drops], [drop.dropped.wrapped for drop in drops]),
+            *([drop.kept.kek_uri for drop in drops], [drop.kept.wrapped for drop in drops]),
+        )
+        return len(done)
+
+    def _set_state(self, dek_id: bytes, expected: DekState, state: DekState) -> Steps[bool]:
+        destroyed_at = now() if state == "destroyed" else None
+        update: LiteralString = "UPDATE {deks} SET state = %s, destroyed_at = %s WHERE dek_id = %s AND state = %s RETURNING 1"
+        changed = yield self._query(update, state, destroyed_at, dek_id, expected)
+        if changed and state == "destroyed":
+            yield self._query("DELETE FROM {wraps} WHERE dek_id = %s", dek_id)
+        return bool(changed)
+
+    def _shred_tenant(self, tenant: str, at: int) -> Steps[Sequence[bytes]]:
+        yield from self._lock_tenant(tenant, admit=False)
+        yield self._query("UPDATE {tenants} SET shredded_at = coalesce(shredded_at, %s) WHERE tenant = %s", at, tenant)
+        rows = yield self._query("SELECT dek_id FROM {deks} WHERE tenant = %s ORDER BY dek_id FOR UPDATE", tenant)
+        theirs = [dek_id for (dek_id,) in rows]
+        destroy: LiteralString = "UPDATE {deks} SET state = 'destroyed', destroyed_at = %s WHERE dek_id = ANY(%s) AND state <> 'destroyed'"
+        yield self._query(destroy, at, theirs)
+        yield self._query("DELETE FROM {wraps} WHERE dek_id = ANY(%s)", theirs)
+        return theirs
+
+    def _readmit_tenant(self, tenant: str) -> Steps[bool]:
+        update: LiteralString = "UPDATE {tenants} SET shredded_at = NULL WHERE tenant = %s AND shredded_at IS NOT NULL RETURNING 1"
+        return bool((yield self._query(update, tenant)))
+
+    def _lock_deks(self, dek_ids: list[bytes]) -> Steps[set[bytes]]:
+        """Those that are not destroyed. In order, so that nobody waits for somebody who waits for them."""
+        lock: LiteralString = "SELECT dek_id FROM {deks} WHERE dek_id = ANY(%s) AND state <> 'destroyed' ORDER BY dek_id FOR UPDATE"
+        return {dek_id for (dek_id,) in (yield self._query(lock, dek_ids))}
 
     def _query(self, statement: LiteralString, *parameters: object) -> Query:
         return statement.format(**{table: _escaped(name) for table, name in self._names.items()}), parameters
@@ -260,7 +402,7 @@ def _identifier(schema: object) -> tuple[str, ...]:
     return (schema,)
 
 
-def _record(rows: list[tuple[Any, ...]]) -> DekRecord:
-    *fields, shredded_at = rows[0][:9]
-    wraps = tuple(WrapRecord(*row[9:]) for row in rows if row[9] is not None)
-    return DekRecord(*(*fields, wraps, shredded_at))
+def _columns(wraps: Sequence[tuple[bytes, WrapRecord]]) -> list[list[object]]:
+    """As `_INSERT_WRAPS` takes them."""
+    rows = [(dek_id, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at) for dek_id, w in wraps]
+    return [list(column) for column in zip(*rows, strict=True)] or [[]] * 7

@@ -8,12 +8,26 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from urllib.parse import quote
 
-from ..errors import KeyUnusableError, StoreError
-from . import NOT_SET_UP, SCHEMA_VERSION, DekRecord, StoreSettings, TenantRecord, WrapRecord, now
+from ..errors import KeyNotFoundError, KeyUnusableError, StoreError
+from . import (
+    NO_ACTIVE_DEK,
+    NOT_SET_UP,
+    SCHEMA_VERSION,
+    DamagedDek,
+    DekRecord,
+    DekState,
+    StoreSettings,
+    TenantRecord,
+    WrapChange,
+    WrapDrop,
+    WrapRecord,
+    now,
+)
+from ._rows import SELECT_DEK, record, records, tenants
 
 __all__ = ["SqliteStore"]
 
@@ -36,9 +50,14 @@ CREATE TABLE IF NOT EXISTS sealpoint_wraps (
     dek_id BLOB NOT NULL, kek_uri TEXT NOT NULL, kek_version TEXT NOT NULL, wrap_alg TEXT NOT NULL, wrapped BLOB NOT NULL,
     created_at INTEGER NOT NULL, verified_at INTEGER, PRIMARY KEY (dek_id, kek_uri));
 """
-_DEK = """
-SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at
-FROM sealpoint_deks d LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant
+_JOINED = "LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant LEFT JOIN sealpoint_wraps w ON w.dek_id = d.dek_id"
+_DEK = SELECT_DEK + "FROM sealpoint_deks d " + _JOINED
+_PAGE = "FROM (SELECT * FROM sealpoint_deks {where} ORDER BY dek_id LIMIT ?) d " + _JOINED + " ORDER BY d.dek_id, w.kek_uri"
+_TENANTS = """
+SELECT n.tenant, t.created_at, t.shredded_at FROM (
+    SELECT tenant FROM (SELECT tenant FROM sealpoint_tenants {where} ORDER BY tenant LIMIT ?)
+    UNION SELECT tenant FROM (SELECT DISTINCT tenant FROM sealpoint_deks {where} ORDER BY tenant LIMIT ?)) n
+LEFT JOIN sealpoint_tenants t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT ?
 """
 
 
@@ -108,7 +127,7 @@ class SqliteStore:
     def dek(self, dek_id: bytes) -> DekRecord | None:
         """See `KeyStore`."""
         with self._transaction() as db:
-            return _record(db, _DEK + "WHERE d.dek_id = ?", (dek_id,))
+            return _record(db, "d.dek_id = ?", dek_id)
 
     def active_dek(self, tenant: str, purpose: int) -> DekRecord | None:
         """See `KeyStore`."""
@@ -124,13 +143,112 @@ class SqliteStore:
     def create_dek(self, record: DekRecord) -> DekRecord:
         """See `KeyStore`."""
         with self._transaction(write=True) as db:
-            tombstone = db.execute("SELECT shredded_at FROM sealpoint_tenants WHERE tenant = ?", (record.tenant,)).fetchone()
-            if tombstone and tombstone[0] is not None:
-                raise KeyUnusableError("key_destroyed", "this tenant was shredded")
+            _admit(db, record.tenant)
             winner = _active(db, record.tenant, record.purpose)
             if winner is None:
                 _insert(db, record)
             return winner or record
+
+    def page_tenants(self, after: str | None, limit: int) -> Sequence[tuple[str, TenantRecord | None]]:
+        """See `KeyLifecycle`."""
+        where, cursor = ("", ()) if after is None else ("WHERE tenant > ?", (after,))
+        with self._transaction() as db:
+            return tenants(db.execute(_TENANTS.format(where=where), (*cursor, limit, *cursor, limit, limit)))
+
+    def page_deks(self, after: bytes | None, limit: int) -> Sequence[DekRecord | DamagedDek]:
+        """See `KeyLifecycle`."""
+        where, cursor = ("", ()) if after is None else ("WHERE dek_id > ?", (after,))
+        with self._transaction() as db:
+            return records(db.execute(SELECT_DEK + _PAGE.format(where=where), (*cursor, limit)))
+
+    def deks_of(self, tenants: Sequence[str]) -> Sequence[DekRecord | DamagedDek]:
+        """See `KeyLifecycle`."""
+        where = f" WHERE d.tenant IN ({', '.join('?' * len(tenants))}) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri"
+        with self._transaction() as db:
+            return records(db.execute(_DEK + where, tuple(tenants)))
+
+    def replace_active(self, retired: bytes, successor: DekRecord) -> DekRecord:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            _admit(db, successor.tenant)
+            active = _active(db, successor.tenant, successor.purpose)
+            if active is None:
+                raise KeyNotFoundError("key_not_found", NO_ACTIVE_DEK)
+            if active.dek_id != retired:
+                return active
+            db.execute(
+                "UPDATE sealpoint_deks SET state = 'retired', retired_at = ?, rotated_by = ? WHERE dek_id = ?",
+                (now(), successor.dek_id.hex(), retired),
+            )
+            _insert(db, successor)
+            return successor
+
+    def put_wraps(self, changes: Sequence[WrapChange]) -> int:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            before = db.total_changes
+            db.executemany(
+                "INSERT OR IGNORE INTO sealpoint_wraps SELECT ?, ?, ?, ?, ?, ?, ? "
+                "FROM sealpoint_deks WHERE dek_id = ?1 AND state <> 'destroyed'",
+                [_wrap_row(change.dek_id, change.wrap) for change in changes if change.replaces is None],
+            )
+            db.executemany(
+                "UPDATE sealpoint_wraps SET kek_version = ?3, wrap_alg = ?4, wrapped = ?5, created_at = ?6, verified_at = ?7 "
+                "WHERE dek_id = ?1 AND kek_uri = ?2 AND wrapped = ?8",
+                [(*_wrap_row(change.dek_id, change.wrap), change.replaces) for change in changes if change.replaces is not None],
+            )
+            return db.total_changes - before
+
+    def drop_wraps(self, drops: Sequence[WrapDrop]) -> int:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            before = db.total_changes
+            db.executemany(
+                "DELETE FROM sealpoint_wraps WHERE dek_id = ?1 AND kek_uri = ?2 AND wrapped = ?3 AND EXISTS "
+                "(SELECT 1 FROM sealpoint_wraps WHERE dek_id = ?1 AND kek_uri = ?4 AND wrapped = ?5)",
+                [(d.dek_id, d.dropped.kek_uri, d.dropped.wrapped, d.kept.kek_uri, d.kept.wrapped) for d in drops],
+            )
+            return db.total_changes - before
+
+    def set_state(self, dek_id: bytes, expected: DekState, state: DekState) -> bool:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            destroyed_at = now() if state == "destroyed" else None
+            sql = "UPDATE sealpoint_deks SET state = ?, destroyed_at = ? WHERE dek_id = ? AND state = ?"
+            changed = db.execute(sql, (state, destroyed_at, dek_id, expected)).rowcount == 1
+            if changed and state == "destroyed":
+                db.execute("DELETE FROM sealpoint_wraps WHERE dek_id = ?", (dek_id,))
+            return changed
+
+    def shred_tenant(self, tenant: str, at: int) -> Sequence[bytes]:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            db.execute("INSERT OR IGNORE INTO sealpoint_tenants (tenant, created_at) VALUES (?, ?)", (tenant, at))
+            db.execute("UPDATE sealpoint_tenants SET shredded_at = coalesce(shredded_at, ?) WHERE tenant = ?", (at, tenant))
+            theirs = [dek_id for (dek_id,) in db.execute("SELECT dek_id FROM sealpoint_deks WHERE tenant = ?", (tenant,))]
+            db.execute(
+                "UPDATE sealpoint_deks SET state = 'destroyed', destroyed_at = ? WHERE tenant = ? AND state <> 'destroyed'", (at, tenant)
+            )
+            db.executemany("DELETE FROM sealpoint_wraps WHERE dek_id = ?", [(dek_id,) for dek_id in theirs])
+            return theirs
+
+    def readmit_tenant(self, tenant: str) -> bool:
+        """See `KeyLifecycle`."""
+        sql = "UPDATE sealpoint_tenants SET shredded_at = NULL WHERE tenant = ? AND shredded_at IS NOT NULL"
+        with self._transaction(write=True) as db:
+            return db.execute(sql, (tenant,)).rowcount == 1
+
+    def scrub(self) -> str:
+        """See `KeyLifecycle`. What was deleted is overwritten, the file written anew without its free pages, its log cut off."""
+        try:
+            with self._typed_errors(), closing(self._connect("rw")) as db:
+                db.execute("VACUUM")
+                (busy, _, _) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except StoreError as error:
+            if error.code != "store_unavailable":
+                raise
+            busy = 1
+        return f"free pages of {self._path} or its -wal file, which another process was using: run it again" if busy else ""
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         uri = f"file:{quote(self._path)}?mode={mode}"
@@ -157,6 +275,7 @@ class SqliteStore:
         if not os.path.exists(self._path):
             raise StoreError("store_invalid", NOT_SET_UP)
         with self._typed_errors(), closing(self._connect("rw") if write else self._reader()) as db:
+            db.execute("PRAGMA secure_delete = ON")
             db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             yield db
             db.execute("COMMIT")
@@ -195,20 +314,19 @@ _FAILURES = (
 )
 
 
-def _record(db: sqlite3.Connection, sql: str, parameters: tuple[object, ...]) -> DekRecord | None:
-    row = db.execute(sql, parameters).fetchone()
-    if row is None:
-        return None
-    wraps = db.execute(
-        "SELECT kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at FROM sealpoint_wraps WHERE dek_id = ?",
-        row[:1],
-    ).fetchall()
-    *fields, shredded_at = row
-    return DekRecord(*(*fields, tuple(WrapRecord(*wrap) for wrap in wraps), shredded_at))
+def _record(db: sqlite3.Connection, where: str, *parameters: object) -> DekRecord | None:
+    rows = db.execute(f"{_DEK} WHERE {where} ORDER BY w.kek_uri", parameters).fetchall()
+    return record(rows) if rows else None
 
 
 def _active(db: sqlite3.Connection, tenant: str, purpose: int) -> DekRecord | None:
-    return _record(db, _DEK + "WHERE d.tenant = ? AND d.purpose = ? AND d.state = 'active'", (tenant, purpose))
+    return _record(db, "d.tenant = ? AND d.purpose = ? AND d.state = 'active'", tenant, purpose)
+
+
+def _admit(db: sqlite3.Connection, tenant: str) -> None:
+    tombstone = db.execute("SELECT shredded_at FROM sealpoint_tenants WHERE tenant = ?", (tenant,)).fetchone()
+    if tombstone and tombstone[0] is not None:
+        raise KeyUnusableError("key_destroyed", "this tenant was shredded")
 
 
 def _insert(db: sqlite3.Connection, r: DekRecord) -> None:
@@ -220,5 +338,9 @@ def _insert(db: sqlite3.Connection, r: DekRecord) -> None:
     )
     db.executemany(
         "INSERT INTO sealpoint_wraps VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(r.dek_id, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at) for w in r.wraps],
+        [_wrap_row(r.dek_id, wrap) for wrap in r.wraps],
     )
+
+
+def _wrap_row(dek_id: bytes, w: WrapRecord) -> tuple[object, ...]:
+    return dek_id, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at
