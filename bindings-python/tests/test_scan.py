@@ -396,7 +396,7 @@ def test_exit_codes(tmp_path: Path, db_path: Path) -> None:
     assert run(sqlite_url(db_path)).returncode == 0
     assert run(db_path, "--expect", words).returncode == 0
     assert run("missing.db").returncode == 1
-    assert run("missing.db").stderr.startswith("sealpoint: missing.db cannot be read")
+    assert run("missing.db").stderr.startswith("sealpoint: invalid_argument: missing.db cannot be read")
     assert run(db_path, "--expect", "missing").returncode == 1
     with closing(sqlite3.connect(db_path)) as db, db:
         db.execute("CREATE TABLE other (a)")

@@ -43,12 +43,19 @@ class Keks:
                 "kek= needs a KEK whose wraps authenticate: RSA and HPKE wraps, which anyone can mint, only add a way to open",
             )
 
+    def named(self, uri: str) -> KeyManagementProvider:
+        """Raises: `invalid_argument` (the configuration names no such KEK)."""
+        for provider in self.providers:
+            if provider.uri == uri:
+                return provider
+        raise InvalidArgumentError("invalid_argument", "this keyring has no KEK of that URI: name it in kek=, beside the others")
+
     def wrap(self, secret: SecretKey, context: Context) -> tuple[WrapRecord, ...]:
         """The DEK under each KEK, each wrap opened again and compared where its KEK opens.
 
         Raises: what a provider answers, `authentication_failed`.
         """
-        return tuple(self._wrap_verified(provider, secret, context) for provider in self.providers)
+        return tuple(self.wrap_under(provider, secret, context) for provider in self.providers)
 
     def unwrap(self, wraps: Iterable[WrapRecord], context: Context, *, authenticated: bool = False) -> tuple[SecretKey, bool]:
         """The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates.
@@ -78,7 +85,7 @@ class Keks:
 
     def make_canary(self, provider: KeyManagementProvider) -> bytes:
         """SPEC section 6.2."""
-        return self._wrap_verified(provider, canary_secret(provider.uri), canary_context(provider.uri)).wrapped
+        return self.wrap_under(provider, canary_secret(provider.uri), canary_context(provider.uri)).wrapped
 
     def check_canary(self, provider: KeyManagementProvider, wrapped: bytes) -> None:
         """SPEC section 6.2. Raises: `authentication_failed` (another KEK), `store_invalid`, and what the provider answers."""
@@ -94,7 +101,8 @@ class Keks:
                 f"the KEK at {provider.uri} is not the one that this key store was set up with: configure that one",
             )
 
-    def _wrap_verified(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
+    def wrap_under(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
+        """The key under one KEK, opened again and compared where that KEK opens. Raises: what the provider answers, `authentication_failed`."""
         wrapped = _call(provider, provider.wrap, secret, context, WrappedKey)
         if not provider.capabilities.can_unwrap:
             return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, now(), None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ._flight import Loaded, SingleFlight
 from ._keks import Keks
-from ._native import DataKey, DekCache, SecretKey, export_key, wrap_context
+from ._native import Context, DataKey, DekCache, SecretKey, export_key, wrap_context
 from ._purposes import CLIENT
 from ._refresh import Refresher
 from .errors import AuthenticationError, KeyNotFoundError, KeyUnusableError, SealpointError
-from .stores import DekRecord, KeyStore, now
+from .stores import DekRecord, KeyStore, WrapRecord, now
 
 
 class Loader:
@@ -24,6 +26,7 @@ class Loader:
         self._refresher = refresher
         self._create_tenants = create_tenants
         self._closed = False
+        self._destroyed: set[bytes] = set()
 
     def active(self, tenant: str, purpose: int, create: bool) -> Loaded:
         """Points the cache at the tenant's active DEK: a read of the store, and an unwrap if the DEK is not held. May create it."""
@@ -45,7 +48,7 @@ class Loader:
                 "key_not_found",
                 "the key store does not hold the key that this envelope names: is it the right key store?",
             )
-        self._check(record, tenant, purpose)
+        self.check(record, tenant, purpose)
         return self._open(record)
 
     def export(self, tenant: str) -> str:
@@ -56,7 +59,7 @@ class Loader:
         record = self._store.active_dek(tenant, CLIENT)
         if record is None:
             record, _ = self._create(tenant, CLIENT, create=True)
-        self._check(record, tenant, CLIENT)
+        self.check(record, tenant, CLIENT)
         secret, key, _ = self._unwrap(record, authenticated=True)
         return export_key(
             secret,
@@ -67,6 +70,32 @@ class Loader:
             suite=key.suite,
         )
 
+    def make(self, tenant: str, purpose: int, version: int) -> tuple[DekRecord, DataKey]:
+        """A new DEK, wrapped by each KEK and verified, not stored yet."""
+        key, secret = DataKey.generate(tenant=tenant, dek_purpose=purpose, version=version)
+        context = wrap_context(tenant=tenant, dek_id=key.dek_id, dek_purpose=purpose, suite=key.suite)
+        wraps = self._keks.wrap(secret, context)
+        return DekRecord(key.dek_id, tenant, purpose, key.suite, version, "active", key.key_check, now(), wraps), key
+
+    def succeed(self, retired: bytes, active: DekRecord, key: DataKey | None) -> None:
+        """After a rotation: what holds the retired DEK goes on with the active one, at once. key: the active one, if it was made here."""
+        if not self._cache.contains(retired):
+            return
+        if key is None:
+            self.active(active.tenant, active.purpose, create=False)
+        else:
+            self._hold(key, active=True)
+
+    def evict(self, dek_id: bytes) -> None:
+        """The next use of this DEK reads its row again."""
+        self._cache.evict(dek_id)
+
+    def forget(self, dek_ids: Iterable[bytes]) -> None:
+        """Destroyed DEKs leave the cache, also those that a load which is under way still puts there."""
+        for dek_id in dek_ids:
+            self._destroyed.add(dek_id)
+            self._cache.evict(dek_id)
+
     def close(self) -> None:
         """Nothing stays in the cache, not even what a load that is under way still puts there."""
         self._closed = True
@@ -74,7 +103,7 @@ class Loader:
         self._cache.clear()
 
     def _activate(self, record: DekRecord, tenant: str, purpose: int) -> Loaded:
-        self._check(record, tenant, purpose)
+        self.check(record, tenant, purpose)
         if self._cache.set_active(tenant, purpose, record.dek_id):
             self._refresher.start_if_due(record, self._refresh)
             return None
@@ -99,15 +128,11 @@ class Loader:
                 "the key store does not know this tenant, and create_tenants is off: register it with load(tenant) on a keyring "
                 "that is connected with create_tenants=True",
             )
-        version = self._store.next_version(tenant, purpose)
-        key, secret = DataKey.generate(tenant=tenant, dek_purpose=purpose, version=version)
-        context = wrap_context(tenant=tenant, dek_id=key.dek_id, dek_purpose=purpose, suite=key.suite)
-        wraps = self._keks.wrap(secret, context)
-        mine = DekRecord(key.dek_id, tenant, purpose, key.suite, version, "active", key.key_check, now(), wraps)
+        mine, key = self.make(tenant, purpose, self._store.next_version(tenant, purpose))
         winner = self._store.create_dek(mine)
         return winner, (key if winner.dek_id == mine.dek_id else None)
 
-    def _check(self, record: DekRecord, tenant: str, purpose: int) -> None:
+    def check(self, record: DekRecord, tenant: str, purpose: int) -> None:
         """Before any KEK is used: whose key it is and what it is for, then whether it may be used."""
         if (record.tenant, record.purpose) != (tenant, purpose):
             raise AuthenticationError("authentication_failed", "the key belongs to another tenant or purpose than the context")
@@ -127,19 +152,7 @@ class Loader:
         return key
 
     def _unwrap(self, record: DekRecord, *, authenticated: bool = False) -> tuple[SecretKey, DataKey, bool]:
-        """The key, bare and opened, proved to be the record's (`key_check`), and whether its wrap authenticates."""
-        context = wrap_context(tenant=record.tenant, dek_id=record.dek_id, dek_purpose=record.purpose, suite=record.suite)
-        secret, authentic = self._keks.unwrap(record.wraps, context, authenticated=authenticated)
-        key = DataKey.from_secret(
-            secret,
-            dek_id=record.dek_id,
-            tenant=record.tenant,
-            dek_purpose=record.purpose,
-            version=record.version,
-            suite=record.suite,
-            key_check=record.key_check,
-        )
-        return secret, key, authentic
+        return unwrapped(self._keks, record, record.wraps, context_of(record), authenticated=authenticated)
 
     def _refresh(self, record: DekRecord) -> Loaded:
         """Unwraps a DEK that is held; in its flight, so that whoever comes meanwhile waits for this unwrap and does none."""
@@ -167,3 +180,27 @@ class Loader:
             self._refresher.loaded(key.dek_id, key.tenant)
         if self._closed:
             self._cache.clear()
+        if key.dek_id in self._destroyed:
+            self._cache.evict(key.dek_id)
+
+
+def context_of(record: DekRecord) -> Context:
+    """What the record's wraps are bound to (SPEC section 6)."""
+    return wrap_context(tenant=record.tenant, dek_id=record.dek_id, dek_purpose=record.purpose, suite=record.suite)
+
+
+def unwrapped(
+    keks: Keks, record: DekRecord, wraps: Iterable[WrapRecord], context: Context, *, authenticated: bool
+) -> tuple[SecretKey, DataKey, bool]:
+    """The key, bare and opened, proved to be the record's (`key_check`), and whether its wrap authenticates."""
+    secret, authentic = keks.unwrap(wraps, context, authenticated=authenticated)
+    key = DataKey.from_secret(
+        secret,
+        dek_id=record.dek_id,
+        tenant=record.tenant,
+        dek_purpose=record.purpose,
+        version=record.version,
+        suite=record.suite,
+        key_check=record.key_check,
+    )
+    return secret, key, authentic

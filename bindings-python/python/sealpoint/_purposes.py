@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from ._native import Context
 from .errors import InvalidArgumentError
 
 DekPurpose: TypeAlias = Literal["data", "client"]
@@ -19,3 +20,10 @@ def purpose_number(name: object) -> int:
     if name == "client":
         return CLIENT
     raise InvalidArgumentError("invalid_argument", 'dek_purpose is "data" or "client"')
+
+
+def checked_tenant(tenant: object) -> str:
+    """What a context would refuse never reaches the key store. Raises: `invalid_argument`, `tenant_required`, `invalid_context`."""
+    if not isinstance(tenant, str):
+        raise InvalidArgumentError("invalid_argument", "a tenant is a string")
+    return Context(tenant=tenant, purpose="load").tenant

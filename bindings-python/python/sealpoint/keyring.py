@@ -14,11 +14,12 @@ from ._health import AffectedTenant, Health, KekHealth, affected_tenants, assess
 from ._keks import KekConfig, Keks
 from ._loader import Loader
 from ._native import Context, DekCache, envelope_dek_id
-from ._purposes import DATA, DekPurpose, purpose_number
+from ._purposes import DATA, DekPurpose, checked_tenant, purpose_number
 from ._refresh import Refresher
 from .errors import InvalidArgumentError, KeyNotFoundError, MalformedError, SealpointError, StoreError
 from .kms import scheme_of
-from .stores import NOT_SET_UP, KeyStore, LoopBound, StoreSettings, store_from
+from .lifecycle.verbs import Lifecycle
+from .stores import NOT_SET_UP, POINTER_TTL_S, KeyStore, LoopBound, StoreSettings, store_from
 
 if TYPE_CHECKING:
     from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -28,12 +29,11 @@ __all__ = ["AffectedTenant", "Health", "KekHealth", "Keyring"]
 
 DEFAULT_CACHE_TTL_S = 3600
 MAX_CACHE_TTL_S = 30 * 86_400
-POINTER_TTL_S = 60
 CACHE_CAPACITY = 10_000
 
 
 @final
-class Keyring:
+class Keyring(Lifecycle):
     """Seals and opens for any number of tenants; made by `connect` or `aconnect`. Safe to share between threads and tasks.
 
     Seal and open are pure as long as the DEK is held (`cache_ttl`, and for the active DEK at most 60 seconds before the key store is
@@ -257,13 +257,13 @@ class Keyring:
         """
         _require_reason(reason)
         self._require_blocking()
-        return self._loader.export(_tenant(tenant))
+        return self._loader.export(checked_tenant(tenant))
 
     async def aexport_data_key(self, tenant: str, *, reason: str) -> str:
         """See `export_data_key`."""
         _require_reason(reason)
         self._require_open()
-        return await asyncio.to_thread(self._loader.export, _tenant(tenant))
+        return await asyncio.to_thread(self._loader.export, checked_tenant(tenant))
 
     def health(self) -> Health:
         """Reads the key store and unwraps each canary, now. Raises: `invalid_argument` (closed), nothing else."""
@@ -328,12 +328,12 @@ class Keyring:
 
     def _load_active(self, tenant: str, purpose: int, create: bool = True) -> Loaded:
         self._require_blocking()
-        key = ("active", _tenant(tenant), purpose, create)
+        key = ("active", checked_tenant(tenant), purpose, create)
         return self._flights.run(key, lambda: self._loader.active(tenant, purpose, create))
 
     async def _aload_active(self, tenant: str, purpose: int, create: bool = True) -> Loaded:
         self._require_open()
-        key = ("active", _tenant(tenant), purpose, create)
+        key = ("active", checked_tenant(tenant), purpose, create)
         return await self._flights.arun(key, lambda: self._loader.active(tenant, purpose, create))
 
     def _load_dek(self, dek_id: bytes, tenant: str, purpose: int) -> Loaded:
@@ -395,13 +395,6 @@ def _flag(create_tenants: object) -> bool:
     if not isinstance(create_tenants, bool):
         raise InvalidArgumentError("invalid_argument", "create_tenants is True or False")
     return create_tenants
-
-
-def _tenant(tenant: object) -> str:
-    """What a context would refuse never reaches the key store."""
-    if not isinstance(tenant, str):
-        raise InvalidArgumentError("invalid_argument", "a tenant is a string")
-    return Context(tenant=tenant, purpose="load").tenant
 
 
 def _require_reason(reason: object) -> None:

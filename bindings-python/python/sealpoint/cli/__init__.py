@@ -1,7 +1,7 @@
 """The `sealpoint` command: a module for each subcommand, with `add` (its part of the parser) and `run`.
 
 Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong, 3 something is not sealed (`scan`,
-`backfill`).
+`backfill`), or keys were left alone (`rotate`, `rewrap`, `shred --replay`) or are not as they should be (`status`).
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run(arguments)
     except SealpointError as error:
-        print(f"sealpoint: {error}", file=sys.stderr)
+        print(f"sealpoint: {error.code}: {error}", file=sys.stderr)
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import backfill, keygen, scan
+    from . import backfill, keygen, rewrap, rotate, scan, shred, status
 
     parser = argparse.ArgumentParser(
         prog="sealpoint",
         description="Keys for sealpoint, envelope encryption of LangGraph state, and proof of what is sealed.",
-        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong, 3 something is not sealed.",
+        epilog="Exit codes: 0 done, 1 it could not be done, 2 the command line is wrong, 3 something is not as it should be: see the "
+        "command's own help.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    keygen.add(commands)
-    scan.add(commands)
-    backfill.add(commands)
+    for command in (keygen, scan, backfill, rotate, rewrap, shred, status):
+        command.add(commands)
     version = commands.add_parser("version", help="print the version", description="Prints the version.", allow_abbrev=False)
     version.set_defaults(run=_version)
     return parser

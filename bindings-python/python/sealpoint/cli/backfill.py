@@ -8,9 +8,9 @@ import sys
 from typing import Any
 
 from ..errors import InvalidArgumentError, MissingDependencyError
-from ..keyring import Keyring
 from ..tenants import TenantSource, fixed, from_config
 from . import Commands
+from .keys import WHERE, add_store, connect
 from .progress import Progress
 
 FAILED = 3
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         description="Seals the checkpoints and writes that LangGraph's SqliteSaver or PostgresSaver stored without sealpoint, where they "
         "lie. Each thread is one transaction, and is opened again strictly before it is committed; one that fails is left as it was. It "
         "may be stopped and started again, and run beside an application in migrating mode. Back the database up first.",
-        epilog="""\
+        epilog=f"""\
 Exit codes: 0 everything is sealed; 1 it could not be done; 2 the command line is wrong; 3 threads failed, and are named.
 
 Examples:
@@ -32,14 +32,12 @@ Examples:
   sealpoint backfill "$DATABASE_URL" --store "$DATABASE_URL" --kek env:SEALPOINT_KEK --tenant acme
   sealpoint scan state.db
 
-Without --store it is the URL in SEALPOINT_STORE, without --kek the KEK in SEALPOINT_KEK (env:SEALPOINT_KEK). Other users of the machine
-see command lines: leave passwords to PGPASSFILE or PGPASSWORD.""",
+{WHERE}""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("database", metavar="DATABASE", help="a SQLite file or a Postgres DSN (postgresql://…)")
-    parser.add_argument("--store", metavar="URL", default=os.environ.get("SEALPOINT_STORE"), help="the key store")
-    parser.add_argument("--kek", metavar="URI", action="append", help="a KEK; can be repeated")
+    add_store(parser)
     whose = parser.add_mutually_exclusive_group(required=True)
     whose.add_argument("--tenant-key", metavar="KEY", help="the key in configurable that names the tenant: from_config(KEY)")
     whose.add_argument("--tenant", metavar="TENANT", help="everything is this tenant's: fixed(TENANT)")
@@ -57,12 +55,9 @@ see command lines: leave passwords to PGPASSFILE or PGPASSWORD.""",
 def run(arguments: argparse.Namespace) -> int:
     from ..langgraph import backfill
 
-    keks = arguments.kek or (["env:SEALPOINT_KEK"] if "SEALPOINT_KEK" in os.environ else [])
-    if not arguments.store or not keks:
-        raise InvalidArgumentError("invalid_argument", "name the key store and the KEK: --store URL --kek URI")
     source: TenantSource = fixed(arguments.tenant) if arguments.tenant else from_config(arguments.tenant_key)
     progress = Progress(sys.stderr)
-    with Keyring.connect(arguments.store, kek=keks) as keyring:
+    with connect(arguments) as keyring:
         try:
             report = backfill(
                 arguments.database,

@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+POINTER_TTL_S = 60
+"""For how long after a rotation others may go on sealing under the DEK that was active before."""
 NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it"
 
 NO_ACTIVE_DEK = "this tenant has no active key of this purpose: load(tenant) makes its first one"

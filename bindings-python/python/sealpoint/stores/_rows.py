@@ -10,8 +10,8 @@ from ..errors import StoreError
 from . import DamagedDek, DekRecord, TenantRecord, WrapRecord
 
 SELECT_DEK: LiteralString = (
-    "SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at, d.retired_at, d.destroyed_at, "
-    "w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at "
+    "SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at, d.retired_at, "
+    "d.destroyed_at, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at "
 )
 """A DEK (d) with its tombstone (t), once for each wrap (w): to be followed by FROM."""
 _WRAP = 11

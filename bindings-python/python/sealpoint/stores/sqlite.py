@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS sealpoint_wraps (
 """
 _JOINED = "LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant LEFT JOIN sealpoint_wraps w ON w.dek_id = d.dek_id"
 _DEK = SELECT_DEK + "FROM sealpoint_deks d " + _JOINED
-_PAGE = "FROM (SELECT * FROM sealpoint_deks {where} ORDER BY dek_id LIMIT ?) d " + _JOINED + " ORDER BY d.dek_id, w.kek_uri"
+_PAGE = "FROM (SELECT * FROM sealpoint_deks {where} ORDER BY dek_id LIMIT ?) d {joined} ORDER BY d.dek_id, w.kek_uri"
 _TENANTS = """
 SELECT n.tenant, t.created_at, t.shredded_at FROM (
     SELECT tenant FROM (SELECT tenant FROM sealpoint_tenants {where} ORDER BY tenant LIMIT ?)
@@ -159,7 +159,7 @@ class SqliteStore:
         """See `KeyLifecycle`."""
         where, cursor = ("", ()) if after is None else ("WHERE dek_id > ?", (after,))
         with self._transaction() as db:
-            return records(db.execute(SELECT_DEK + _PAGE.format(where=where), (*cursor, limit)))
+            return records(db.execute(SELECT_DEK + _PAGE.format(where=where, joined=_JOINED), (*cursor, limit)))
 
     def deks_of(self, tenants: Sequence[str]) -> Sequence[DekRecord | DamagedDek]:
         """See `KeyLifecycle`."""

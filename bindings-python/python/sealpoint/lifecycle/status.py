@@ -1,0 +1,73 @@
+"""What keys there are, and what is due. Nothing is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Literal
+
+from .._keks import Keks
+from ..errors import KeyNotFoundError
+from ..stores import DamagedDek, DekRecord, TenantRecord, now
+from ._jobs import NAMES, Keys, shown_id
+from .reports import DekStatus, PurposeStatus, TenantStatus, at
+
+DAY_US = 86_400_000_000
+
+
+def status(keys: Keys, tenant: str | None, policy_us: int, after: str | None, limit: int) -> tuple[TenantStatus, ...]:
+    """See `Keyring.status`."""
+    page = list(keys.store.page_tenants(after, limit)) if tenant is None else [(tenant, keys.store.tenant(tenant))]
+    rows = keys.store.deks_of([name for name, _ in page]) if page else []
+    of = {name: list(group) for name, group in groupby(rows, key=lambda row: row.tenant)}
+    if tenant is not None and page[0][1] is None and not of:
+        raise KeyNotFoundError("key_not_found", "the key store does not know this tenant")
+    return tuple(_tenant(keys.keks, name, known, of.get(name, []), policy_us) for name, known in page)
+
+
+def _tenant(keks: Keks, name: str, known: TenantRecord | None, rows: Sequence[DekRecord | DamagedDek], policy_us: int) -> TenantStatus:
+    deks = [row for row in rows if isinstance(row, DekRecord)]
+    problems = [f"key {shown_id(row.dek_id)}: its row is damaged" for row in rows if isinstance(row, DamagedDek)]
+    if known is None:
+        problems.append("it has no row of its own, or a damaged one")
+    shredded_at = known.shredded_at if known else None
+    for dek in deks:
+        problems += [f"key {dek.dek_id.hex()}: {what}" for what in _problems(dek, shredded_at)]
+    purposes = []
+    for purpose, group in groupby(deks, key=lambda dek: dek.purpose):
+        theirs = list(group)
+        active = next((dek for dek in theirs if dek.state == "active"), None)
+        if active is not None and active.version < theirs[-1].version:
+            problems.append(f"key {active.dek_id.hex()}: it is active but not the newest: a state was set back, or a key planted")
+        purposes.append(_purpose(keks, NAMES[purpose], active, theirs, policy_us))
+    return TenantStatus(name, None if shredded_at is None else at(shredded_at), tuple(purposes), tuple(problems))
+
+
+def _problems(dek: DekRecord, shredded_at: int | None) -> Iterable[str]:
+    if dek.state == "destroyed" and dek.wraps:
+        yield "it is destroyed and has wraps"
+    if dek.state != "destroyed" and not dek.wraps:
+        yield "it has no wraps"
+    if dek.state != "destroyed" and shredded_at is not None:
+        yield "its tenant was shredded and it is not destroyed"
+    if dek.state in ("retired", "pending_destroy") and dek.retired_at is None:
+        yield "it is retired but not since when"
+    if dek.created_at > now() + DAY_US:
+        yield "it was made in the future"
+
+
+def _purpose(keks: Keks, name: str, active: DekRecord | None, deks: Sequence[DekRecord], policy_us: int) -> PurposeStatus:
+    configured = {provider.uri for provider in keks.providers}
+    due: list[Literal["rotate", "rewrap"]] = []
+    if active is not None and name in ("data", "client") and active.created_at + policy_us <= now():
+        due.append("rotate")
+    if any(dek.state != "destroyed" and not configured <= {wrap.kek_uri for wrap in dek.wraps} for dek in deks):
+        due.append("rewrap")
+    age = None if active is None else round((now() - active.created_at) / DAY_US, 2)
+    return PurposeStatus(name, active.version if active else None, age, tuple(due), tuple(_dek(dek) for dek in deks))
+
+
+def _dek(dek: DekRecord) -> DekStatus:
+    retired_at, destroyed_at = (None if time is None else at(time) for time in (dek.retired_at, dek.destroyed_at))
+    keks = tuple(wrap.kek_uri for wrap in dek.wraps)
+    return DekStatus(dek.dek_id.hex(), dek.version, dek.state, at(dek.created_at), retired_at, destroyed_at, keks)
