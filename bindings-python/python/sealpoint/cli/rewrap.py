@@ -18,8 +18,8 @@ def add(commands: Commands) -> None:
         help="put every key under another KEK, or under the new version of its own",
         description="Gives every DEK that is not destroyed a wrap under the KEK --to. No payload is touched, and the wraps under --from "
         "stay. Each new wrap is opened and compared before it is stored, and once more at the end. With --drop-old, in a later step, the "
-        "wraps under --from are removed: refused until every key has had a verified wrap under another KEK for the fleet's largest cache_ttl "
-        "and 5 minutes.",
+        "wraps under --from are removed: refused until every key has had a verified wrap under another KEK for the fleet's largest "
+        "cache_ttl and 5 minutes.",
         epilog=f"""\
 {EXIT_CODES}
 
