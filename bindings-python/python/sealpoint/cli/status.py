@@ -49,10 +49,12 @@ Examples:
 def run(arguments: argparse.Namespace) -> int:
     problems = False
     with connect(arguments) as keyring:
-        if not arguments.json:
-            print(_line(HEAD))
+        head = None if arguments.json else _line(HEAD)
         for status in _all(keyring, arguments.tenant, timedelta(days=arguments.policy_days)):
             problems |= bool(status.problems)
+            if head:
+                print(head)
+                head = None
             if arguments.json:
                 print(status.to_json(indent=None))
             else:
