@@ -62,6 +62,7 @@ bench: $(VENV)/.built $(NPM_BUILT) ## measure beside peers (about 25 minutes); w
 	$(BIN)/python benches/python/graph.py
 	$(BIN)/python benches/python/memory.py
 	$(BIN)/python benches/python/loop.py
+	$(BIN)/python benches/python/rewrap.py
 	node benches/js/seal.mjs
 	node benches/js/browser.mjs
 	$(BIN)/python benches/python/report.py --update-readme

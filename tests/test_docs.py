@@ -99,6 +99,18 @@ def test_the_guides_client_keys_run(names: dict[str, Any]) -> None:
     assert names["text"].startswith("sealpoint-key:v1:")
 
 
+def test_the_guides_life_of_keys_runs(names: dict[str, Any]) -> None:
+    from sealpoint import Keyring
+
+    section = (ROOT / "docs" / "GUIDE.md").read_text().split("## The life of keys\n")[1].split("\n## ")[0]
+    with Keyring.connect("memory:", kek="env:SEALPOINT_KEK") as keyring:
+        keyring.load("acme")
+        names["keyring"] = keyring
+        (block,) = python_blocks(section)
+        exec(block, names)  # noqa: S102
+        assert keyring.tombstones()[0].tenant == "acme"
+
+
 def test_every_error_code_has_its_remedy() -> None:
     from sealpoint._native import ERROR_CODES
 

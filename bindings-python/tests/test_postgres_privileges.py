@@ -28,6 +28,11 @@ GRANT SELECT ON {schema}.sealpoint_settings, {schema}.sealpoint_canaries TO {rol
 GRANT SELECT, INSERT ON {schema}.sealpoint_deks, {schema}.sealpoint_wraps TO {role};
 GRANT SELECT, INSERT, UPDATE ON {schema}.sealpoint_tenants TO {role};
 """
+OPERATING = """
+GRANT INSERT ON {schema}.sealpoint_canaries TO {role};
+GRANT UPDATE ON {schema}.sealpoint_deks TO {role};
+GRANT UPDATE, DELETE ON {schema}.sealpoint_wraps TO {role};
+"""
 READING = "GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};"
 
 
@@ -72,6 +77,32 @@ def test_the_documented_privileges_are_enough(url: str, role: str) -> None:
             assert keyring.health().status == "ok"
         with psycopg.connect(as_role(url, role)) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("DELETE FROM sealpoint_deks")
+    finally:
+        revoke(url, role)
+
+
+def test_what_an_operator_needs_beside_that(url: str, role: str) -> None:
+    documented = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text()
+    assert OPERATING.strip().format(schema="keys", role="operator") in documented
+    with ready(url) as keyring:
+        keyring.load(TENANT)
+    grant(url, role, PRIVILEGES)
+    try:
+        with Keyring.connect(as_role(url, role), kek=[KEK, "env:OTHER_KEK"]) as keyring:
+            refused(lambda: keyring.rotate(TENANT), "store_unavailable", "privileges")
+            refused(lambda: keyring.rewrap(KEK, "env:OTHER_KEK"), "store_unavailable", "privileges")
+            refused(lambda: keyring.shred(TENANT, confirm=TENANT), "store_unavailable", "privileges")
+            keyring.load(TENANT)
+            grant(url, role, OPERATING)
+            keyring.rotate(TENANT)
+            assert keyring.rewrap(KEK, "env:OTHER_KEK").complete
+            age: Any = "UPDATE sealpoint_wraps SET verified_at = 1"
+            with psycopg.connect(url, autocommit=True) as admin:
+                admin.execute(age)
+            with Keyring.connect(as_role(url, role), kek="env:OTHER_KEK") as newer:
+                assert newer.drop_wraps(KEK).dropped == 2
+            keyring.shred(TENANT, confirm=TENANT)
+            keyring.readmit(TENANT)
     finally:
         revoke(url, role)
 

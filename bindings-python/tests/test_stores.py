@@ -18,7 +18,18 @@ import pytest
 from support import CONTEXT, PLAINTEXT, TENANT, assert_error, query, ready, refused, sqlite_url
 
 from sealpoint import KeyNotFoundError, Keyring, KeyStore, KeyUnusableError, SealpointError, StoreError
-from sealpoint.stores import DekRecord, StoreSettings, TenantRecord, WrapRecord, now, sqlite, store_from_url
+from sealpoint.stores import (
+    DekRecord,
+    KeyLifecycle,
+    StoreSettings,
+    TenantRecord,
+    WrapChange,
+    WrapDrop,
+    WrapRecord,
+    now,
+    sqlite,
+    store_from_url,
+)
 from sealpoint.stores.memory import MemoryStore
 from sealpoint.stores.postgres import PostgresStore
 from sealpoint.stores.sqlite import SqliteStore
@@ -101,7 +112,19 @@ def test_before_setup_everything_says_so(create_file: bool, empty_url: str, path
         lambda: store.next_version(TENANT, 1),
         lambda: store.create_dek(dek()),
     ]
-    for call in calls:
+    assert isinstance(store, KeyLifecycle)
+    lifecycle: list[Callable[[], object]] = [
+        lambda: store.page_tenants(None, 1),
+        lambda: store.page_deks(None, 1),
+        lambda: store.deks_of([TENANT]),
+        lambda: store.replace_active(DEK_ID, dek()),
+        lambda: store.put_wraps([WrapChange(DEK_ID, dek().wraps[0])]),
+        lambda: store.drop_wraps([WrapDrop(DEK_ID, *dek().wraps)]),
+        lambda: store.set_state(DEK_ID, "active", "retired"),
+        lambda: store.shred_tenant(TENANT, 1),
+        lambda: store.readmit_tenant(TENANT),
+    ]
+    for call in calls + lifecycle:
         with pytest.raises(StoreError) as caught:
             call()
         assert_error(caught.value, "store_invalid", "setup()")

@@ -102,7 +102,10 @@ class Keks:
             )
 
     def wrap_under(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
-        """The key under one KEK, opened again and compared where that KEK opens. Raises: what the provider answers, `authentication_failed`."""
+        """The key under one KEK, opened again and compared where that KEK opens.
+
+        Raises: what the provider answers, `authentication_failed`.
+        """
         wrapped = _call(provider, provider.wrap, secret, context, WrappedKey)
         if not provider.capabilities.can_unwrap:
             return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, now(), None)
