@@ -5,10 +5,10 @@ import { emptyCheckpoint, MemorySaver, uuid6 } from "@langchain/langgraph-checkp
 import { fromConfig } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
 import { backends, code, collect } from "./backends.mjs";
-import { StandInKeyring } from "./keyring.mjs";
+import { connect } from "./keyring.mjs";
 
 const tenant = fromConfig("ws");
-const keyring = new StandInKeyring();
+const keyring = await connect();
 const metadata = { source: "loop", step: 1, parents: {}, note: "sealed" };
 const refused = code("authentication_failed");
 

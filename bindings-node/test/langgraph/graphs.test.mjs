@@ -5,7 +5,7 @@ import { Annotation, Command, END, entrypoint, interrupt, MemorySaver, Send, STA
 import { fromConfig, tenantScope } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
 import { backends, code, collect } from "./backends.mjs";
-import { StandInKeyring } from "./keyring.mjs";
+import { connect } from "./keyring.mjs";
 
 const tenant = fromConfig("ws");
 const State = Annotation.Root({
@@ -117,7 +117,7 @@ const expected = await session(new MemorySaver());
 for (const [name, make] of Object.entries(backends)) {
   describe(name, async () => {
     const backend = await make();
-    const saver = new SealedSaver(backend.inner, new StandInKeyring(), { tenant });
+    const saver = new SealedSaver(backend.inner, await connect(), { tenant });
     after(() => backend.close());
 
     test("runs, streams, forks, replays, interrupts, subgraphs, durabilities and the functional API end as over a bare MemorySaver", async () => {

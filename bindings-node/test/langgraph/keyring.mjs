@@ -1,36 +1,12 @@
-// A stand-in for the keyring: keys in memory, made when a tenant first seals.
-import { DataKey, DekCache } from "sealpoint";
+// The keyring that the tests of the adapters use: in memory, under a KEK made for them.
+import { randomBytes } from "node:crypto";
+import { DataKey, Keyring } from "sealpoint";
 
-export class StandInKeyring {
-  _cache = new DekCache({ ttl: 3600, pointerTtl: 3600, capacity: 1000 });
-  setups = 0;
+process.env.SEALPOINT_TEST_KEK ??= randomBytes(32).toString("base64");
 
-  async setup() {
-    this.setups += 1;
-  }
+export const connect = () => Keyring.connect("memory:", { kek: "env:SEALPOINT_TEST_KEK" });
 
-  #load({ tenant }) {
-    const { key } = DataKey.generate({ tenant });
-    this._cache.insert(key, { active: true });
-  }
-
-  rotate(tenant) {
-    this.#load({ tenant });
-  }
-
-  async seal(payload, context, how) {
-    this.#load(context);
-    return this._cache.seal(payload, context, how);
-  }
-
-  async sealText(payload, context, how) {
-    this.#load(context);
-    return this._cache.sealText(payload, context, how);
-  }
-
-  async openTyped(sealed, context) {
-    const opened = this._cache.openTyped(sealed, context);
-    if (opened === undefined) throw Object.assign(new Error("no such key"), { code: "key_not_found", retryable: false });
-    return opened;
-  }
+/** Another key becomes the tenant's active one, as after a rotation that another process did; those before still open. */
+export function rotate(keyring, tenant) {
+  keyring._cache.insert(DataKey.generate({ tenant, version: 2 }).key, { active: true });
 }

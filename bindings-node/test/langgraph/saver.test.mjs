@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { DeltaSnapshot, emptyCheckpoint, MemorySaver, uuid6 } from "@langchain/langgraph-checkpoint";
-import { fixed, fromConfig, isSealed, Migration, tenantScope } from "sealpoint";
+import { fixed, fromConfig, isSealed, Keyring, Migration, tenantScope } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
 import { backends, code, collect } from "./backends.mjs";
-import { StandInKeyring } from "./keyring.mjs";
+import { connect, rotate } from "./keyring.mjs";
 
 const tenant = fromConfig("ws");
 const config = (extra = {}) => ({ configurable: { thread_id: "t", checkpoint_ns: "", ws: "acme", ...extra } });
@@ -20,7 +23,7 @@ const put = (saver, at, one, meta = metadata) => saver.put(at, one, meta, one.ch
 for (const [name, make] of Object.entries(backends)) {
   describe(name, async () => {
     const backend = await make();
-    const keyring = new StandInKeyring();
+    const keyring = await connect();
     const saver = new SealedSaver(backend.inner, keyring, { tenant });
     after(() => backend.close());
 
@@ -122,7 +125,7 @@ for (const [name, make] of Object.entries(backends)) {
 
     test("another tenant's rows do not open, and what is not sealed is refused", async () => {
       const at = await put(saver, config({ thread_id: "tenants" }), checkpoint({ a: "x" }));
-      keyring.rotate("globex");
+      rotate(keyring, "globex");
       await assert.rejects(saver.getTuple({ configurable: { ...at.configurable, ws: "globex" } }), code("authentication_failed", /thread "tenants"/));
       const inward = { configurable: { thread_id: "plain", checkpoint_ns: "" } };
       await put(backend.inner, inward, checkpoint({ a: "needle" }));
@@ -184,7 +187,7 @@ for (const [name, make] of Object.entries(backends)) {
       const first = await put(saver, config({ thread_id: "rotated" }), checkpoint({ large, a: 1 }));
       const second = checkpoint({ large, a: 2 }, { large: 1, a: 2 });
       const at = await saver.put(first, second, metadata, { a: 2 });
-      keyring.rotate("acme");
+      rotate(keyring, "acme");
       const third = checkpoint({ large, a: 3 }, { large: 1, a: 3 });
       const last = await saver.put(at, third, metadata, { a: 3 });
       assert.deepEqual((await saver.getTuple(last)).checkpoint.channel_values, { large, a: 3 });
@@ -211,8 +214,8 @@ for (const [name, make] of Object.entries(backends)) {
   });
 }
 
-test("what cannot be wrapped, or wrapped so, is refused", () => {
-  const [inner, keyring] = [new MemorySaver(), new StandInKeyring()];
+test("what cannot be wrapped, or wrapped so, is refused", async () => {
+  const [inner, keyring] = [new MemorySaver(), await connect()];
   const invalid = code("invalid_argument");
   assert.throws(() => new SealedSaver({}, keyring, { tenant }), invalid);
   assert.throws(() => new SealedSaver(undefined, keyring, { tenant }), invalid);
@@ -231,11 +234,12 @@ test("what cannot be wrapped, or wrapped so, is refused", () => {
 test("the inner saver is left as it is, and what it changes of itself later is seen", async () => {
   const { inner, close } = await backends.sqlite();
   inner.isSetup = false;
-  const keyring = new StandInKeyring();
+  const keyring = await Keyring.connect(`sqlite:///${join(mkdtempSync(join(tmpdir(), "sealpoint-")), "keys.db")}`, { kek: "env:SEALPOINT_TEST_KEK" });
+  await assert.rejects(keyring.load("acme"), code("store_invalid"));
   const [serde, saver] = [inner.serde, new SealedSaver(inner, keyring, { tenant: fixed("acme") })];
   await saver.setup();
   assert.equal(inner.isSetup, true);
-  assert.equal(keyring.setups, 1);
+  await keyring.load("acme");
   assert.equal(inner.serde, serde);
   assert.equal(saver.serde, serde);
   assert.equal(saver.inner, inner);
@@ -248,7 +252,7 @@ test("the inner saver is left as it is, and what it changes of itself later is s
 });
 
 test("versions are the inner saver's; where values lie in a table by version, no two forks have the same", async () => {
-  const keyring = new StandInKeyring();
+  const keyring = await connect();
   const over = new SealedSaver(new MemorySaver(), keyring, { tenant });
   assert.equal(over.getNextVersion(undefined), 1);
   assert.equal(over.getNextVersion(41), 42);
@@ -262,7 +266,7 @@ test("versions are the inner saver's; where values lie in a table by version, no
 });
 
 test("a string that looks like an envelope is a value like any other", async () => {
-  const saver = new SealedSaver(new MemorySaver(), new StandInKeyring(), { tenant });
+  const saver = new SealedSaver(new MemorySaver(), await connect(), { tenant });
   const at = await put(saver, config(), checkpoint({ a: "sealpoint:v1:AAAA", b: Uint8Array.of(0xc1, 0x53) }));
   assert.ok(isSealed("sealpoint:v1:AAAA"));
   assert.deepEqual((await saver.getTuple(at)).checkpoint.channel_values, { a: "sealpoint:v1:AAAA", b: Uint8Array.of(0xc1, 0x53) });

@@ -2,7 +2,16 @@
 import { AIMessage, HumanMessage } from "@langchain/core/messages";
 import { Annotation, Command, DeltaChannel, END, interrupt, MessagesAnnotation, START, StateGraph } from "@langchain/langgraph";
 
-const { saver: kind, url, keys, kek, tenant = "acme", secret = "a diagnosis nobody may read", schema, threads = ["all", "asking", "delta"] } = JSON.parse(process.argv[2]);
+const {
+  saver: kind,
+  url,
+  keys,
+  kek,
+  tenant = "acme",
+  secret = "a diagnosis nobody may read",
+  schema,
+  threads = ["all", "asking", "delta"],
+} = JSON.parse(process.argv[2]);
 
 /** A stub of a driver: it keeps what is written, and finds nothing. */
 class MongoStub {
@@ -80,8 +89,18 @@ function games() {
     /** Every kind of value, and a subgraph with checkpoints of its own. */
     async all(config) {
       const Sub = Annotation.Root({ inner: Annotation() });
-      const sub = new StateGraph(Sub).addNode("one", ({ inner }) => ({ inner: `${inner ?? ""}1` })).addEdge(START, "one").compile({ checkpointer: true });
-      const State = Annotation.Root({ ...MessagesAnnotation.spec, text: Annotation(), number: Annotation(), flag: Annotation(), things: Annotation(), inner: Annotation() });
+      const sub = new StateGraph(Sub)
+        .addNode("one", ({ inner }) => ({ inner: `${inner ?? ""}1` }))
+        .addEdge(START, "one")
+        .compile({ checkpointer: true });
+      const State = Annotation.Root({
+        ...MessagesAnnotation.spec,
+        text: Annotation(),
+        number: Annotation(),
+        flag: Annotation(),
+        things: Annotation(),
+        inner: Annotation(),
+      });
       const graph = new StateGraph(State)
         .addNode("look", ({ number }) => ({ number: number + 1, messages: [new AIMessage({ content: "so what?", id: "m2" })] }))
         .addNode("sub", sub)
@@ -89,7 +108,14 @@ function games() {
         .addEdge("look", "sub")
         .addEdge("sub", END)
         .compile({ checkpointer: saver });
-      const things = { set: new Set([7]), map: new Map([["a", 1]]), pairs: new Map([[1, "one"]]), raw: new Uint8Array([193, 0]), none: undefined, list: [1.5, null] };
+      const things = {
+        set: new Set([7]),
+        map: new Map([["a", 1]]),
+        pairs: new Map([[1, "one"]]),
+        raw: new Uint8Array([193, 0]),
+        none: undefined,
+        list: [1.5, null],
+      };
       await graph.invoke({ text: secret, number: 1.5, flag: true, things, messages: [new HumanMessage({ content: secret, id: "m1" })] }, config);
     },
     /** Stopped at an interrupt, beside a branch that has finished. */
@@ -106,14 +132,23 @@ function games() {
     /** As `asking`, resumed here. */
     async resumed(config) {
       const State = Annotation.Root({ answer: Annotation() });
-      const graph = new StateGraph(State).addNode("ask", () => ({ answer: interrupt("sure?") })).addEdge(START, "ask").compile({ checkpointer: saver });
+      const graph = new StateGraph(State)
+        .addNode("ask", () => ({ answer: interrupt("sure?") }))
+        .addEdge(START, "ask")
+        .compile({ checkpointer: saver });
       await graph.invoke({}, config);
       await graph.invoke(new Command({ resume: secret }), config);
     },
     /** A delta channel, with snapshots. */
     async delta(config) {
-      const State = Annotation.Root({ log: () => new DeltaChannel((state, writes) => [...(state ?? []), ...writes.flat()], { snapshotFrequency: 2, initialValueFactory: () => [] }), turn: Annotation() });
-      const graph = new StateGraph(State).addNode("a", ({ turn }) => ({ log: [`${secret} ${turn}`], turn: turn + 1 })).addEdge(START, "a").compile({ checkpointer: saver });
+      const State = Annotation.Root({
+        log: () => new DeltaChannel((state, writes) => [...(state ?? []), ...writes.flat()], { snapshotFrequency: 2, initialValueFactory: () => [] }),
+        turn: Annotation(),
+      });
+      const graph = new StateGraph(State)
+        .addNode("a", ({ turn }) => ({ log: [`${secret} ${turn}`], turn: turn + 1 }))
+        .addEdge(START, "a")
+        .compile({ checkpointer: saver });
       for (let turn = 0; turn < 3; turn++) await graph.invoke({ log: [secret], turn }, config);
     },
   };

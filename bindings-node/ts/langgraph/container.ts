@@ -17,7 +17,7 @@ const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 export class ContainerSerializer implements SerializerProtocol {
   async dumpsTyped(data: unknown): Promise<[string, Uint8Array]> {
     if (data instanceof Uint8Array) return ["bytes", data];
-    return ["json", encoder.encode(JSON.stringify(data, inJson))];
+    return ["json", encoder.encode(JSON.stringify(Array.isArray(data) ? data.map(inJson) : data))];
   }
 
   async loadsTyped(type: string, data: Uint8Array | string): Promise<unknown> {
@@ -33,10 +33,9 @@ export class ContainerSerializer implements SerializerProtocol {
   }
 }
 
-/** An envelope that a saver puts from where bytes are into JSON (`__pregel_tasks` of old checkpoints) is text there. */
-function inJson(this: Record<string, unknown>, key: string, value: unknown): unknown {
-  const raw = this[key]; // a Buffer's own `toJSON` came first
-  return raw instanceof Uint8Array ? toText(raw) : value;
+/** Savers put envelopes from where bytes are into a list in JSON (`__pregel_tasks` of old checkpoints): they are text there. */
+function inJson(value: unknown): unknown {
+  return value instanceof Uint8Array ? toText(value) : value;
 }
 
 /** Reads what was stored before sealing, too, with the application's own serializer: for a tenant that migrates, and for nobody else. */

@@ -36,8 +36,15 @@ export class Kept {
 }
 
 export function dekIdOf(envelope: string | Uint8Array): string {
-  return Buffer.from(envelopeDekId(envelope)).toString("hex");
+  return Buffer.from(envelopeDekId(beginning(envelope))).toString("hex");
 }
+
+/** Enough of an envelope for its DEK's id and its commitment: 93 bytes, as the shortest one has, which 124 characters of text hold. */
+export function beginning(envelope: string | Uint8Array): string | Uint8Array {
+  return typeof envelope === "string" ? envelope.slice(0, TEXT_PREFIX.length + 124) : envelope.subarray(0, 93);
+}
+
+const TEXT_PREFIX = "sealpoint:v1:";
 
 /** Small values that can change in place are sealed at each step, so that what changed is stored as a bare saver stores it. */
 export function isWorthKeeping(value: unknown, envelope: string | Uint8Array): boolean {

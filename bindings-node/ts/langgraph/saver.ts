@@ -12,14 +12,14 @@ import type {
   PendingWrite,
 } from "@langchain/langgraph-checkpoint";
 import { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import { _internal, isSealpointError, type Migration, type Mode, type TenantConfig, type TenantSource } from "sealpoint";
+import { _internal, isSealpointError, Keyring, type Migration, type Mode, type TenantConfig, type TenantSource } from "sealpoint";
 import type { Window } from "../migration.js";
 import { type Asked, askedOf, stripped } from "./configs.js";
 import { legacyStorageFor, storageFor } from "./container.js";
 import { deltaHistory } from "./history.js";
 import { type Layout, layoutOf } from "./layouts.js";
 import { type Entries, split } from "./metadata.js";
-import { type Keys, Sealer, where } from "./sealer.js";
+import { Sealer, where } from "./sealer.js";
 import { setUp } from "./setups.js";
 
 const { checkMode, checkSource, fail, flag, options, resolveTenant, returnedConfig, tenantKey } = _internal;
@@ -62,7 +62,7 @@ export interface SealedSaverOptions {
  */
 export class SealedSaver extends BaseCheckpointSaver {
   readonly #inner: BaseCheckpointSaver;
-  readonly #keyring: Keys;
+  readonly #keyring: Keyring;
   readonly #source: TenantSource;
   readonly #migration: Migration | undefined;
   readonly #strictFilters: boolean;
@@ -74,10 +74,10 @@ export class SealedSaver extends BaseCheckpointSaver {
   /**
    * `inner`: any checkpoint saver; its serializer still decides how values are serialized. `keyring`: holds the tenants' keys. Throws: `invalid_argument`.
    */
-  constructor(inner: BaseCheckpointSaver, keyring: Keys, given: SealedSaverOptions) {
+  constructor(inner: BaseCheckpointSaver, keyring: Keyring, given: SealedSaverOptions) {
     if (!isSaver(inner)) throw fail("invalid_argument", "inner must be a checkpoint saver (a BaseCheckpointSaver)");
     if (inner instanceof SealedSaver) throw fail("invalid_argument", "inner is a SealedSaver already");
-    if (!isKeyring(keyring)) throw fail("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)");
+    if (!(keyring instanceof Keyring)) throw fail("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)");
     const { tenant, mode = "strict", migration, strictFilters = false } = options(given, ["tenant", "mode", "migration", "strictFilters"]);
     super(inner.serde);
     this.#migration = checkMode(mode, migration);
@@ -241,10 +241,6 @@ function isSaver(value: unknown): value is BaseCheckpointSaver {
     saver.serde?.loadsTyped,
   ];
   return methods.every((method) => typeof method === "function");
-}
-
-function isKeyring(value: unknown): value is Keys {
-  return typeof value === "object" && value !== null && "_cache" in value;
 }
 
 /**

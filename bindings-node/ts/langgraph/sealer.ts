@@ -13,15 +13,14 @@ import { DeltaSnapshot } from "@langchain/langgraph-checkpoint";
 import {
   _internal,
   type Context,
-  type DekCache,
   isSealed,
   isSealpointError,
+  type Keyring,
   type ManifestFields,
   type ManifestValue,
   manifestOpen,
   manifestPayload,
   type Opened,
-  type SealOptions,
   type SealpointError,
   type TenantConfig,
 } from "sealpoint";
@@ -30,7 +29,7 @@ import type { Asked } from "./configs.js";
 import type { Layout } from "./layouts.js";
 import { CLEAR, type Entries, matches, SEALED_KEY, split } from "./metadata.js";
 import { type Position, position, TASKS } from "./positions.js";
-import { dekIdOf, isWorthKeeping, Kept, SealedValues } from "./reuse.js";
+import { beginning, dekIdOf, isWorthKeeping, Kept, SealedValues } from "./reuse.js";
 
 const { fail } = _internal;
 
@@ -40,15 +39,6 @@ const PAD_CHARACTERS = 256;
 
 type Envelope = string | Uint8Array;
 type Listed = readonly (readonly [string, Envelope | null])[];
-
-/** What is needed of a keyring. */
-export interface Keys {
-  readonly _cache: DekCache;
-  seal(payload: Uint8Array, context: Context, how: SealOptions): Promise<Uint8Array>;
-  sealText(payload: Uint8Array, context: Context, how: SealOptions): Promise<string>;
-  openTyped(sealed: Envelope, context: Context): Promise<Opened>;
-  setup(): Promise<void>;
-}
 
 /** What the inner saver gets, and what to keep once it has it. */
 export interface Sealed {
@@ -86,7 +76,7 @@ export class Sealer {
   readonly reuse = new SealedValues();
 
   constructor(
-    readonly keyring: Keys,
+    readonly keyring: Keyring,
     readonly serde: SerializerProtocol,
     readonly layout: Layout,
     readonly tenantKey: string | undefined,
@@ -118,7 +108,7 @@ export class Sealer {
         exact: this.layout.exact,
         channels: [
           ...absent.map((name) => [name, null] as const),
-          ...plan.flatMap((one, i): Listed => (one.listed ? [[one.name, one.listed === "commitment" ? (envelopes[i] as Envelope) : null]] : [])),
+          ...plan.flatMap((one, i): Listed => (one.listed ? [[one.name, one.listed === "commitment" ? beginning(envelopes[i] as Envelope) : null]] : [])),
         ],
         metadata: payload,
       });
@@ -196,8 +186,7 @@ export class Sealer {
       else if (name === apart) plan.push({ name, value, context: at.tasks, kind: "channel", listed, kept: undefined });
       else {
         const entry = isNew ? undefined : kept?.get(name);
-        const context = at.channel.extend({ channel: name, version: versionOf(version) });
-        plan.push({ name, value, context, kind: "channel", listed, kept: entry?.holds(version, value) ? entry : undefined });
+        plan.push({ name, value, context: at.of(name, versionOf(version)), kind: "channel", listed, kept: entry?.holds(version, value) ? entry : undefined });
       }
     }
     for (const [field, value] of Object.entries(checkpoint)) {
@@ -299,7 +288,7 @@ export class Sealer {
     const channels: [string, Envelope | null][] = [];
     for (const [name, value] of Object.entries(checkpoint.channel_values ?? {})) {
       if (snapshotted(value) || this.#isLeftOver(how.window, value)) channels.push([name, null]);
-      else if (name !== apart) channels.push([name, envelopeOf(value, `channel ${JSON.stringify(name)}`)]);
+      else if (name !== apart) channels.push([name, beginning(envelopeOf(value, `channel ${JSON.stringify(name)}`))]);
     }
     const clear = Object.fromEntries(Object.entries(row).filter(([key]) => CLEAR.has(key)));
     const parent = (found.parentConfig?.configurable?.checkpoint_id as string | undefined) ?? null;
@@ -338,7 +327,7 @@ export class Sealer {
       if (snapshot) return new DeltaSnapshot(await this.#openValue(snapshot.value, at.delta.extend({ channel: name }), what));
       if (name === apart) return this.#openTasks(at, value, what);
       const version = own(checkpoint.channel_versions, name);
-      const opened = await this.#openValue(value, at.channel.extend({ channel: name, version: versionOf(version) }), what);
+      const opened = await this.#openValue(value, at.of(name, versionOf(version)), what);
       if (!this.layout.newVersionsOnly && isWorthKeeping(opened, value as Envelope)) keeping.set(name, new Kept(version, opened, value as Envelope));
       return opened;
     };

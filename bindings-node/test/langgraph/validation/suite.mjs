@@ -2,12 +2,12 @@
 import { deltaChannelHistoryTests, validate } from "@langchain/langgraph-checkpoint-validation";
 import { fixed } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
-import { StandInKeyring } from "../keyring.mjs";
+import { connect } from "../keyring.mjs";
 import { savers } from "./savers.mjs";
 
 const { SEALPOINT_SAVER: name, SEALPOINT_SEALED: sealed, SEALPOINT_DSN: dsn } = process.env;
 const { make, drop } = savers[name](dsn);
-const keyring = new StandInKeyring();
+const keyring = await connect();
 const initializer = {
   checkpointerName: name,
   createCheckpointer: async () => (sealed ? new SealedSaver(await make(), keyring, { tenant: fixed("acme") }) : make()),
