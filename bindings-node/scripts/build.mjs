@@ -33,8 +33,8 @@ await Promise.all([
   bundle("inline.mjs", "entry-inline", "esm", "neutral"),
   bundle("wasm-node.cjs", "entry-wasm", "cjs", "node"),
   bundle("wasm.mjs", "entry-wasm", "esm", "neutral"),
-  bundle("langgraph.mjs", "langgraph/index", "esm", "node", ["sealpoint", "@langchain/*"]),
-  bundle("langgraph.cjs", "langgraph/index", "cjs", "node", ["sealpoint", "@langchain/*"]),
+  bundle("langgraph.mjs", "langgraph/index", "esm", "node", ["sealpoint", "@langchain/*", "@msgpack/msgpack", "pg"]),
+  bundle("langgraph.cjs", "langgraph/index", "cjs", "node", ["sealpoint", "@langchain/*", "@msgpack/msgpack", "pg"]),
 ]);
 
 cpSync("build/wasm/sealpoint_bg.wasm", "dist/sealpoint.wasm");

@@ -31,7 +31,7 @@ class MongoStub {
       createIndex: async () => {},
       find: () => none,
       updateOne: async (...args) => updateOne(...args),
-      bulkWrite: async (operations) => operations.forEach(({ updateOne: { filter, update } }) => updateOne(filter, update)),
+      bulkWrite: async (operations) => operations.map(({ updateOne: { filter, update } }) => updateOne(filter, update)),
     };
   }
 }
@@ -44,10 +44,9 @@ for (const thread of threads) await games()[thread]({ configurable: { thread_id:
 for (const close of closing.reverse()) await close();
 
 async function sealed() {
-  const [{ Keyring, fixed }, { SealedSaver }] = await Promise.all([import("sealpoint"), import("sealpoint/langgraph")]);
-  const keyring = await Keyring.connect(keys, { kek });
+  const [{ fixed }, { SealedSaver }, { connect }] = await Promise.all([import("sealpoint"), import("sealpoint/langgraph"), import("./shared-keys.mjs")]);
+  const keyring = await connect(keys, kek);
   closing.push(() => keyring.close());
-  await keyring.setup();
   return new SealedSaver(inner, keyring, { tenant: fixed(tenant) });
 }
 

@@ -297,6 +297,7 @@ export class Sealer {
     try {
       const opened = await this.#open(sealed, at.metadata.extend({ checkpoint: id }));
       kind = opened.contentType;
+      if (kind === "msgpack") await this.#refusePythons();
       manifest = manifestOpen(opened.payload, fieldsOf(checkpoint, clear), { parent, channels });
     } catch (error) {
       throw where(error, "a checkpoint's manifest or metadata");
@@ -307,6 +308,15 @@ export class Sealer {
     const rest: unknown = await this.serde.loadsTyped(kind, manifest.metadata);
     if (!isMap(rest)) throw fail("malformed", "a checkpoint's metadata was sealed as something that is not a map");
     return { ...clear, ...rest };
+  }
+
+  /** Python's savers keep more in a checkpoint's row than JavaScript's give back: its manifest would fail here, and say nothing of why. */
+  async #refusePythons(): Promise<void> {
+    try {
+      await this.serde.loadsTyped("msgpack", Uint8Array.of(0xc0));
+    } catch {
+      throw fail("invalid_argument", "LangGraph in Python wrote it, in a form that LangGraph JS cannot read: readCheckpoint gives it as plain JSON values");
+    }
   }
 
   /** A saver with a table for values still has those from before sealing, and a sealed checkpoint may name them. */
