@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `backends` and `graphs`, i
 from backends import BACKENDS, Backend, Home
 from store_backends import STORE_BACKENDS, StoreBackend
 
-from sealpoint import Keyring
+from sealpoint import Context, Keyring
 
 pytest.register_assert_rewrite("same")
 
@@ -26,6 +26,13 @@ def keyring(tmp_path: Path) -> Iterator[Keyring]:
     with Keyring.connect(f"sqlite:///{tmp_path / 'keys.db'}", kek=f"file:{kek}") as ring:
         ring.setup()
         yield ring
+
+
+@pytest.fixture
+def keys(keyring: Keyring, tmp_path: Path) -> dict[str, str]:
+    """What Node needs for the same keys."""
+    keyring.seal(b"", Context(tenant="acme", purpose="test"))
+    return {"keys": f"sqlite:///{tmp_path / 'keys.db'}", "kek": f"file:{tmp_path / 'kek'}"}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.postgres import PostgresSaver
 from support import refused
 
-from sealpoint import Context, Keyring
+from sealpoint import Keyring
 from sealpoint.langgraph import PlainCheckpoint, SealedSaver, fixed, read_checkpoint
 from sealpoint.scan import scan
 
@@ -26,13 +26,6 @@ NAMES = {
     "pending_writes": "pendingWrites",
     "task_id": "taskId",
 }
-
-
-@pytest.fixture
-def keys(keyring: Keyring, tmp_path: Path) -> dict[str, str]:
-    """What Node needs for the same keys."""
-    keyring.seal(b"", Context(tenant=TENANT, purpose="test"))
-    return {"keys": f"sqlite:///{tmp_path / 'keys.db'}", "kek": f"file:{tmp_path / 'kek'}"}
 
 
 @pytest.fixture
@@ -176,7 +169,8 @@ CHANGES = {
     "a value lost": "DELETE FROM checkpoint_blobs WHERE channel = '{channel}'",
     "a version put back": "UPDATE checkpoints SET checkpoint = jsonb_set(checkpoint, '{{channel_versions,{channel}}}', "
     "(SELECT b.checkpoint #> '{{channel_versions,{channel}}}' FROM checkpoints b WHERE b.thread_id = checkpoints.thread_id "
-    "AND b.checkpoint_ns = checkpoints.checkpoint_ns AND b.checkpoint -> 'channel_versions' ? '{channel}' ORDER BY b.checkpoint_id LIMIT 1)) "
+    "AND b.checkpoint_ns = checkpoints.checkpoint_ns AND b.checkpoint -> 'channel_versions' ? '{channel}' "
+    "ORDER BY b.checkpoint_id LIMIT 1)) "
     "WHERE checkpoint -> 'channel_versions' ? '{channel}'",
     "a channel dropped": "UPDATE checkpoints SET checkpoint = checkpoint #- '{{channel_versions,{channel}}}'",
     "a write of another task": "UPDATE checkpoint_writes SET task_id = 'x' || task_id",

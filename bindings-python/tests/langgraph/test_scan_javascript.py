@@ -89,6 +89,15 @@ def test_bare_rows_are_unsealed(saver: str, play: Play, tmp_path: Path, capsys: 
     assert SECRET not in printed
 
 
+@pytest.mark.parametrize("saver", CONTENT)
+def test_sealed_rows_are_sealed(saver: str, play: Play, keys: dict[str, str], tmp_path: Path) -> None:
+    once = {"threads": ["all", "asking"]} if saver == "shallow" else {}
+    report = scan(play(saver, **keys, **once), expect=words(tmp_path))
+    assert report.ok, report.to_text()
+    assert where(report, Verdict.SEALED) == content(saver), report.to_text()
+    assert (report.corrupt, report.unknown, report.hits) == ((), (), ())
+
+
 def test_the_tables_of_the_store(postgres: str, tmp_path: Path) -> None:
     node("items.mjs", url=postgres, secret=SECRET)
     report = scan(postgres)
@@ -98,9 +107,20 @@ def test_the_tables_of_the_store(postgres: str, tmp_path: Path) -> None:
     assert scan(postgres, clear_fields=["note"], expect=words(tmp_path)).hits != ()
 
 
-def test_values_of_javascript_that_are_unsealed_one_by_one(postgres: str) -> None:
-    threads("postgres", postgres, threads=["delta"])
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ("UPDATE checkpoint_writes SET type = 'json', blob = '\"x\"'", ("checkpoint_writes", "blob")),
+        ('UPDATE checkpoint_blobs SET type = \'json\', blob = \'{"lc":2,"type":"undefined"}\'', ("checkpoint_blobs", "blob")),
+        (
+            'UPDATE checkpoint_blobs SET blob = \'{"lc":2,"type":"delta_snapshot","value":[1]}\' WHERE type = \'json\'',
+            ("checkpoint_blobs", "blob"),
+        ),
+        ('UPDATE checkpoints SET metadata = metadata || \'{"customer": "x"}\'', ("checkpoints", "metadata")),
+    ],
+)
+def test_each_value_that_is_unsealed_is_found(change: str, column: tuple[str, str], postgres: str, keys: dict[str, str]) -> None:
+    threads("postgres", postgres, **keys, threads=["asking", "delta"])
     with psycopg.connect(postgres) as connection:
-        snapshots = connection.execute('SELECT count(*) FROM checkpoint_blobs WHERE blob LIKE \'{"lc":2,"type":"delta_snapshot"%%\'')
-        assert snapshots.fetchone() != (0,)
-    assert ("checkpoint_blobs", "blob") in where(scan(postgres))
+        assert connection.execute(change).rowcount > 0
+    assert where(scan(postgres)) == {column}

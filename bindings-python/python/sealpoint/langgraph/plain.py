@@ -98,9 +98,11 @@ def _key(key: Any) -> str:
     """As `json.dumps` and JavaScript write keys that are no strings."""
     if isinstance(key, str):
         return key
-    if key is None or isinstance(key, (bool, int)) or (isinstance(key, float) and math.isfinite(key) and not key.is_integer()):
-        return json.dumps(key)
-    raise _NotPlainError("a map has keys that are no names")
+    if isinstance(key, float) and math.isfinite(key):
+        key = int(key) if key.is_integer() else key
+    elif key is not None and not isinstance(key, (bool, int)):
+        raise _NotPlainError("a map has keys that are no names")
+    return json.dumps(key)
 
 
 # -- Python's serializer
