@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { DeltaSnapshot, emptyCheckpoint, MemorySaver, uuid6 } from "@langchain/langgraph-checkpoint";
-import { fixed, fromConfig, isSealed, Keyring, Migration, tenantScope } from "sealpoint";
+import { envelopeDekId, fixed, fromConfig, isSealed, Keyring, Migration, tenantScope } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
 import { backends, code, collect } from "./backends.mjs";
 import { connect, rotate } from "./keyring.mjs";
@@ -191,6 +191,9 @@ for (const [name, make] of Object.entries(backends)) {
       const third = checkpoint({ large, a: 3 }, { large: 1, a: 3 });
       const last = await saver.put(at, third, metadata, { a: 3 });
       assert.deepEqual((await saver.getTuple(last)).checkpoint.channel_values, { large, a: 3 });
+      const row = await backend.inner.getTuple(last);
+      const dekOf = (sealed) => Buffer.from(envelopeDekId(sealed)).toString("hex");
+      if (name !== "postgres") assert.equal(dekOf(row.checkpoint.channel_values.large), dekOf(row.metadata.sealpoint));
     });
 
     test("deleteThread needs no tenant", async () => {
@@ -270,4 +273,28 @@ test("a string that looks like an envelope is a value like any other", async () 
   const at = await put(saver, config(), checkpoint({ a: "sealpoint:v1:AAAA", b: Uint8Array.of(0xc1, 0x53) }));
   assert.ok(isSealed("sealpoint:v1:AAAA"));
   assert.deepEqual((await saver.getTuple(at)).checkpoint.channel_values, { a: "sealpoint:v1:AAAA", b: Uint8Array.of(0xc1, 0x53) });
+});
+
+test("the inner saver sees of a config only where the row lies", async () => {
+  const [inner, seen] = [new MemorySaver(), []];
+  for (const method of ["put", "putWrites", "getTuple", "list"]) {
+    inner[method] = function (config, ...rest) {
+      seen.push(config);
+      return MemorySaver.prototype[method].call(this, config, ...rest);
+    };
+  }
+  const saver = new SealedSaver(inner, await connect(), { tenant });
+  const at = await put(saver, { ...config({ secret: "x" }), metadata: { secret: "x" } }, checkpoint({ a: 1 }));
+  const full = { ...at, configurable: { ...at.configurable, secret: "x" }, tags: ["x"] };
+  await saver.putWrites(full, [["a", 1]], "task");
+  assert.equal((await saver.getTuple(full)).config.configurable.secret, "x");
+  await collect(saver.list(full, { before: full }));
+  assert.equal(seen.length, 4);
+  for (const { configurable, ...rest } of seen) {
+    assert.deepEqual(rest, {});
+    assert.deepEqual(
+      Object.keys(configurable).filter((key) => !["thread_id", "checkpoint_ns", "checkpoint_id"].includes(key)),
+      [],
+    );
+  }
 });
