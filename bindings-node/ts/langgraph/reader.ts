@@ -2,11 +2,11 @@
 
 import type { Checkpoint, CheckpointMetadata, CheckpointPendingWrite, CheckpointTuple } from "@langchain/langgraph-checkpoint";
 import { DeltaSnapshot } from "@langchain/langgraph-checkpoint";
-import { _internal } from "sealpoint";
+import { _internal, type Keyring } from "sealpoint";
 import { ContainerSerializer } from "./container.js";
 import type { Layout } from "./layouts.js";
 import { containerIn, type Plain, PlainSerializer, reasonIn } from "./plain.js";
-import { type Keys, Sealer } from "./sealer.js";
+import { Sealer } from "./sealer.js";
 
 const { fail, options: checked, text } = _internal;
 
@@ -66,7 +66,7 @@ export interface ReadOptions {
  * Throws: `plaintext_refused` (something of it is not sealed), `authentication_failed`, `malformed`, `invalid_argument`, `missing_dependency`,
  * `store_unavailable`, `store_invalid` (no tables of LangGraph's), and what opening throws (`key_not_found`, …).
  */
-export async function readCheckpoint(source: Queries | string, keyring: Keys, options: ReadOptions): Promise<PlainCheckpoint | undefined> {
+export async function readCheckpoint(source: Queries | string, keyring: Keyring, options: ReadOptions): Promise<PlainCheckpoint | undefined> {
   const { tenant, threadId, checkpointNs = "", checkpointId, schema } = checked(options, ["tenant", "threadId", "checkpointNs", "checkpointId", "schema"]);
   for (const [name, given] of Object.entries({ tenant, threadId, checkpointNs, checkpointId: checkpointId ?? "", schema: schema ?? "" })) {
     if (text(given, name).includes("\0")) throw fail("invalid_argument", `${name} is a string without NUL`);
