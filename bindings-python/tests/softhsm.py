@@ -25,7 +25,7 @@ class SoftHsm:
         self.folder = Path(tempfile.mkdtemp(prefix="sealpoint-softhsm-"))
         (self.folder / "tokens").mkdir()
         self.conf = self.folder / "softhsm2.conf"
-        self.conf.write_text(f"directories.tokendir = {self.folder}/tokens\nlog.level = ERROR\n{conf}\n")
+        self.conf.write_text(f"directories.tokendir = {self.folder}/tokens\nlog.level = ERROR\nlibrary.reset_on_fork = true\n{conf}\n")
         self.env = {**os.environ, "SOFTHSM2_CONF": str(self.conf), "SOFTHSM_PIN": PIN}
         subprocess.run(
             [UTIL, "--module", LIBRARY, "--init-token", "--free", "--label", TOKEN, "--so-pin", SO_PIN, "--pin", PIN],
