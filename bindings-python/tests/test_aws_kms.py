@@ -27,7 +27,7 @@ REGION = "eu-central-1"
 WRAP = wrap_context(tenant=TENANT, dek_id=bytes(16), dek_purpose=1, suite=1)
 OTHER_WRAP = wrap_context(tenant=TENANT, dek_id=bytes(15) + b"x", dek_purpose=1, suite=1)
 UNKNOWN_ARN = f"arn:aws:kms:{REGION}:123456789012:key/00000000-0000-0000-0000-000000000000"
-DEADLINE_S = 3.0
+DEADLINE_S = 10.0
 
 FAULTS: list[tuple[Fault, str, int]] = [
     ((400, "ThrottlingException"), "kms_throttled", 3),

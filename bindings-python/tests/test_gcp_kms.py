@@ -28,7 +28,7 @@ from sealpoint.kms.gcp import GcpKmsProvider
 NAME = "projects/p-1/locations/europe-west3/keyRings/ring/cryptoKeys/kek"
 WRAP = wrap_context(tenant=TENANT, dek_id=bytes(16), dek_purpose=1, suite=1)
 OTHER_WRAP = wrap_context(tenant=TENANT, dek_id=bytes(15) + b"x", dek_purpose=1, suite=1)
-DEADLINE_S = 3.0
+DEADLINE_S = 6.0
 
 FAULTS: list[tuple[Fault, str, int]] = [
     ((StatusCode.RESOURCE_EXHAUSTED, ""), "kms_throttled", 3),

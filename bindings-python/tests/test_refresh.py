@@ -11,6 +11,7 @@ from support import CONTEXT, OTHER_CONTEXT, OTHER_TENANT, PLAINTEXT, TENANT, Fak
 from test_fork import in_child
 
 from sealpoint import AffectedTenant, Context, Keyring, KeyStore, is_sealed
+from sealpoint._native import envelope_dek_id
 from sealpoint._refresh import _MAX_WAITING, Refresher
 from sealpoint.stores import DekRecord
 
@@ -87,6 +88,7 @@ def test_whoever_comes_after_expiry_waits_for_the_refresh_that_is_under_way(keyr
     entered, proceed = kms.hold_up()
     keyring.seal(PLAINTEXT, CONTEXT)
     assert entered.wait(30)
+    assert (envelope_dek_id(sealed), TENANT, 1) in keyring._flights._running
     pass_time(keyring, 3600)
     opened: list[bytes] = []
     waiting = threading.Thread(target=lambda: opened.append(keyring.open(sealed, CONTEXT)))
