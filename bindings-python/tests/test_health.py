@@ -83,6 +83,16 @@ def test_a_refusal_is_no_outage_whatever_is_held(code: str, keyring: Keyring, km
     assert (found.status, found.keks[0].status, found.cached_until) == ("failed", "failed", None)
 
 
+def test_what_was_evicted_serves_nobody(keyring: Keyring, kms: FakeKms) -> None:
+    keyring.seal(PLAINTEXT, CONTEXT)
+    pass_time(keyring, DUE)
+    kms.fail("kms_denied")
+    touch(keyring)
+    kms.fail("kms_unavailable")
+    found = keyring.health()
+    assert (found.status, found.cached_until, found.affected) == ("failed", None, 1)
+
+
 def test_affected_tenants_are_counted(keyring: Keyring, kms: FakeKms) -> None:
     keyring.seal(PLAINTEXT, CONTEXT)
     pass_time(keyring, DUE)
