@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from support import TENANT, query, refused, sqlite_url
 from test_stores import DEK_ID, dek
@@ -148,3 +151,21 @@ def test_a_nul_in_a_list(postgres_schema: str) -> None:
     with PostgresStore(postgres_schema) as store:
         store.setup(3600)
         refused(lambda: store.deks_of(["a\0b"]), "invalid_argument", "NUL")
+
+
+def test_a_wrap_waits_for_whoever_destroys_its_dek(postgres_schema: str) -> None:
+    """Not committed yet, the destruction is invisible to others; a wrap that did not wait for it would outlive the DEK."""
+    with PostgresStore(postgres_schema) as store, ThreadPoolExecutor(1) as pool:
+        store.setup(3600)
+        store.create_dek(dek())
+        with psycopg.connect(postgres_schema) as shredding:
+            shredding.execute("UPDATE sealpoint_deks SET state = 'destroyed'")
+            shredding.execute("DELETE FROM sealpoint_wraps")
+            putting = pool.submit(store.put_wraps, [WrapChange(DEK_ID, WRAP)])
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+            deadline = time.monotonic() + 8
+            while not putting.done() and query(postgres_schema, waiting) == [(0,)]:
+                assert time.monotonic() < deadline
+            shredding.commit()
+        assert putting.result(30) == 0
+        assert query(postgres_schema, "SELECT count(*) FROM sealpoint_wraps") == [(0,)]
