@@ -129,6 +129,13 @@ def test_a_readmitted_tenant_is_not_shredded_by_an_old_tombstone(keyring: Keyrin
     assert keyring.open(again, CONTEXT) == PLAINTEXT
 
 
+def test_what_is_no_tombstone(keyring: Keyring, sealed: list[bytes]) -> None:
+    for bad in (TENANT, (TENANT, 1), Tombstone(TENANT, datetime(2026, 1, 1)), Tombstone(7, datetime.now(UTC)), None):  # type: ignore[arg-type]
+        good = Tombstone(TENANT, datetime.now(UTC))
+        refused(lambda bad=bad, good=good: keyring.replay_tombstones([good, bad]), "invalid_argument")  # type: ignore[misc, list-item]
+    assert keyring.open(sealed[0], CONTEXT) == PLAINTEXT
+
+
 async def test_async_twins_in_memory(kms: FakeKms) -> None:
     async with await Keyring.aconnect("memory:", kek=kms) as keyring:
         sealed = await keyring.aseal(PLAINTEXT, CONTEXT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from .._purposes import checked_tenant
 from ..errors import InvalidArgumentError, KeyNotFoundError, KeyUnusableError, StoreError
 from ..stores import DamagedDek, DekRecord, DekState, now
 from ._jobs import SET_BACK, SKEW_S, Failures, Keys, Progress
@@ -61,8 +62,9 @@ def shred(keys: Keys, tenant: str, *, confirm: str | None, dry_run: bool) -> Shr
 
 def replay(keys: Keys, tombstones: Iterable[Tombstone], *, dry_run: bool, progress: Progress | None) -> ReplayReport:
     """See `Keyring.replay_tombstones`."""
+    listed = [_checked(tombstone) for tombstone in tombstones]
     failures, shredded, already = Failures(), 0, 0
-    for number, tombstone in enumerate(list(tombstones)):
+    for number, tombstone in enumerate(listed):
         known = keys.store.tenant(tombstone.tenant)
         rows = keys.store.deks_of([tombstone.tenant])
         since = _microseconds(tombstone.shredded_at)
@@ -90,6 +92,13 @@ def tombstones(keys: Keys) -> tuple[Tombstone, ...]:
     """See `Keyring.tombstones`."""
     pages = (known for page in keys.tenants() for known in page)
     return tuple(Tombstone(name, at(known.shredded_at)) for name, known in pages if known and known.shredded_at is not None)
+
+
+def _checked(tombstone: object) -> Tombstone:
+    if not isinstance(tombstone, Tombstone) or not isinstance(tombstone.shredded_at, datetime) or tombstone.shredded_at.utcoffset() is None:
+        raise InvalidArgumentError("invalid_argument", "a tombstone is a Tombstone with a tenant and a datetime with a time zone")
+    checked_tenant(tombstone.tenant)
+    return tombstone
 
 
 def _stored(keys: Keys, dek_id: str) -> DekRecord:
