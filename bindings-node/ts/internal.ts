@@ -4,4 +4,4 @@ export { flag, isWellFormed, options, text } from "./check.js";
 export { fail } from "./errors.js";
 export { hide } from "./hide.js";
 export { checkMode } from "./migration.js";
-export { checkSource, resolveTenant, returnedConfig, tenantKey } from "./tenants.js";
+export { checkSource, Fixed, FromConfig, resolveTenant, returnedConfig, tenantKey } from "./tenants.js";

@@ -1,5 +1,6 @@
-/** LangGraph's persistence, sealed: `SealedSaver` around any checkpoint saver; `readCheckpoint` for what another language wrote. */
+/** LangGraph's persistence, sealed: wrappers of savers, stores and caches; `readCheckpoint` for what another language wrote. */
 
 export type { Plain } from "./plain.js";
 export { type PlainCheckpoint, type PlainWrite, type Queries, type ReadOptions, readCheckpoint, type Unreadable } from "./reader.js";
 export { SealedSaver, type SealedSaverOptions } from "./saver.js";
+export { SealedStore, type SealedStoreOptions } from "./store.js";
