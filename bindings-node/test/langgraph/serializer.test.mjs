@@ -1,0 +1,73 @@
+// SealedSerializer: on the savers that can use it, and what it refuses.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { Annotation, END, MemorySaver, START, StateGraph } from "@langchain/langgraph";
+import { SqliteSaver } from "@langchain/langgraph-checkpoint-sqlite";
+import Database from "better-sqlite3";
+import { fixed, fromConfig, Keyring } from "sealpoint";
+import { SealedSerializer } from "sealpoint/langgraph";
+
+process.env.SERDE_KEK = "7sPazxTa4Ip+THz1+IWURrAWmkTnRM38uEnz0eNoE0k=";
+const keyring = await Keyring.connect("memory:", { kek: "env:SERDE_KEK" });
+const serde = new SealedSerializer(keyring, { tenant: fixed("acme") });
+const refused = (code, run) => assert.rejects(run, (error) => error.code === code && !error.message.includes("secret"));
+
+const graph = (checkpointer) =>
+  new StateGraph(Annotation.Root({ text: Annotation(), count: Annotation() }))
+    .addNode("node", ({ count }) => ({ text: "secret words", count: (count ?? 0) + 1 }))
+    .addEdge(START, "node")
+    .addEdge("node", END)
+    .compile({ checkpointer });
+
+describe("SealedSerializer", () => {
+  for (const [name, make] of [
+    ["MemorySaver", () => new MemorySaver(serde)],
+    ["SqliteSaver", () => new SqliteSaver(new Database(":memory:"), serde)],
+  ]) {
+    test(`a graph over ${name} goes on, and its rows are sealed`, async () => {
+      const saver = make();
+      const config = { configurable: { thread_id: "t" } };
+      await graph(saver).invoke({ text: "secret input" }, config);
+      await graph(saver).invoke({ text: "more" }, config);
+      assert.deepEqual((await graph(saver).getState(config)).values, { text: "secret words", count: 2 });
+      const held = saver.storage
+        ? [saver.storage, saver.writes].map((part) => JSON.stringify(part, (_, one) => (one instanceof Uint8Array ? Buffer.from(one).toString() : one)))
+        : ["checkpoints", "writes"].flatMap((table) => saver.db.prepare(`SELECT * FROM ${table}`).all()).map((row) => Object.values(row).map(String).join());
+      assert.ok(held.join().includes("sealpoint:v1:"));
+      assert.ok(!held.join().includes("secret"));
+    });
+  }
+
+  test("anything that is not sealed is refused, and so is another tenant's", async () => {
+    const [type, data] = await serde.dumpsTyped({ a: "secret" });
+    assert.equal(type, "json");
+    assert.deepEqual(await serde.loadsTyped(type, data), { a: "secret" });
+    const text = new TextEncoder();
+    for (const [kind, bytes] of [
+      ["json", text.encode('{"a":"secret"}')],
+      ["json", text.encode('"secret"')],
+      ["json", text.encode("secret")],
+      ["bytes", data],
+    ]) {
+      await refused("plaintext_refused", () => serde.loadsTyped(kind, bytes));
+    }
+    await keyring.load("umbrella");
+    const other = new SealedSerializer(keyring, { tenant: fixed("umbrella") });
+    await refused("authentication_failed", () => other.loadsTyped(type, data));
+    await refused("authentication_failed", () => serde.loadsTyped(type, text.encode(new TextDecoder().decode(data).replace(/.{4}"$/, 'AAAA"'))));
+  });
+
+  test("what could not work is refused when it is made", () => {
+    for (const given of [
+      { tenant: fromConfig("workspace_id") },
+      { tenant: "acme" },
+      { tenant: fixed("a"), inner: serde },
+      { tenant: fixed("a"), inner: {} },
+      { tenant: fixed("a"), serde },
+      {},
+    ]) {
+      assert.throws(() => new SealedSerializer(keyring, given), { code: "invalid_argument" });
+    }
+    assert.throws(() => new SealedSerializer({}, { tenant: fixed("a") }), { code: "invalid_argument" });
+  });
+});
