@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -104,3 +106,14 @@ def _package(name: str) -> Path:
     )
     assert spec.origin is not None
     return Path(spec.origin).parent
+
+
+def serve() -> None:
+    """For tests in other languages: each line on standard input is answered by the URL of a new server. They end when the input does."""
+    with ExitStack() as opened:
+        for _ in sys.stdin:
+            print(opened.enter_context(closing(Redis())).url, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

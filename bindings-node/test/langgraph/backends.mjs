@@ -1,10 +1,13 @@
 // The real savers that tests run over. Each has an empty storage, and lets a test read and change what is stored, as one can who writes the database.
 import { MemorySaver } from "@langchain/langgraph-checkpoint";
 import { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres";
+import { RedisSaver } from "@langchain/langgraph-checkpoint-redis";
+import { ShallowRedisSaver } from "@langchain/langgraph-checkpoint-redis/shallow";
 import { SqliteSaver } from "@langchain/langgraph-checkpoint-sqlite";
 import Database from "better-sqlite3";
 import pg from "pg";
-import { postgres } from "./servers.mjs";
+import { createClient } from "redis";
+import { postgres, redis } from "./servers.mjs";
 
 async function memory() {
   const inner = new MemorySaver();
@@ -52,6 +55,31 @@ async function postgresql() {
 }
 
 export const backends = { memory, sqlite, postgres: postgresql };
+
+/** A saver for Redis, over a server of its own. `get` and `set`: one document. */
+async function redisStack(Saver) {
+  const client = await redisClient(await redis());
+  return {
+    inner: new Saver(client),
+    client,
+    bytes: async () => {
+      const keys = await client.keys("*");
+      const documents = keys.filter((key) => !key.startsWith("write_keys_zset"));
+      return Buffer.from(JSON.stringify([keys, await Promise.all(documents.map((key) => client.json.get(key)))]));
+    },
+    keys: async (pattern) => (await client.keys(pattern)).sort(),
+    get: (key) => client.json.get(key),
+    set: (key, document) => client.json.set(key, "$", document),
+    close: async () => client.quit(),
+  };
+}
+
+export async function redisClient(url) {
+  return createClient({ socket: { path: url.slice("unix://".length) } }).connect();
+}
+
+/** `latestOnly`: of a namespace the saver keeps the newest checkpoint. */
+export const redisBackends = { redis: () => redisStack(RedisSaver), shallow: () => redisStack(ShallowRedisSaver) };
 
 export function code(expected, pattern) {
   return (error) => {

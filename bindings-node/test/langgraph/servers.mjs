@@ -21,6 +21,14 @@ export async function postgres() {
   return shared.ask("database");
 }
 
+let redises;
+
+/** The URL (`unix://…`) of a new, empty Redis Stack server: searches know database 0 alone, so that one server is not for two tests at once. */
+export async function redis() {
+  redises ??= new Served(pythonTest("redis_server.py"));
+  return redises.ask("server");
+}
+
 /** A Postgres server for one test, which may stop and start it. */
 export async function postgresServer() {
   const server = new Served(pythonTest("postgres.py"), "own");

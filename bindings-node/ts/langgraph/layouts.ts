@@ -15,21 +15,28 @@ export interface Layout {
   readonly bytes: boolean;
   /** Of a checkpoint's fields only those that LangGraph itself knows are stored. */
   readonly knownFieldsOnly: boolean;
-  /** There is one checkpoint in a namespace. Its parent is not kept. */
-  readonly latestOnly: boolean;
   /** A metadata filter asks for JSON that the entry contains (Postgres' `@>`), not for an equal entry. */
   readonly filtersContain: boolean;
+  /** How many checkpoints `list` gives that is asked for no number. Undefined: all. */
+  readonly listLimit: number | undefined;
 }
 
-const DEFAULT: Layout = { exact: false, newVersionsOnly: false, bytes: false, knownFieldsOnly: false, latestOnly: false, filtersContain: false };
+const DEFAULT: Layout = {
+  exact: false,
+  newVersionsOnly: false,
+  bytes: false,
+  knownFieldsOnly: false,
+  filtersContain: false,
+  listLimit: undefined,
+};
 
 /** A saver is known by members that no other has: names of classes do not survive bundlers, and two copies of a package have two classes. */
 const LAYOUTS: readonly (readonly [name: string, members: readonly string[], layout: Partial<Layout>])[] = [
   ["MemorySaver", ["storage", "writes", "_migratePendingSends"], { exact: true, knownFieldsOnly: true }],
   ["SqliteSaver", ["db", "withCheckpoint", "migratePendingSends"], { exact: true, knownFieldsOnly: true }],
   ["PostgresSaver", ["pool", "SQL_STATEMENTS", "_dumpBlobs"], { newVersionsOnly: true, bytes: true, filtersContain: true }],
-  ["ShallowRedisSaver", ["client", "cleanupOldCheckpoint"], { exact: true, latestOnly: true }],
-  ["RedisSaver", ["client", "loadCheckpointWithWrites"], { newVersionsOnly: true, knownFieldsOnly: true }],
+  ["ShallowRedisSaver", ["client", "cleanupOldCheckpoint"], { exact: true, listLimit: 10 }],
+  ["RedisSaver", ["client", "loadCheckpointWithWrites"], { newVersionsOnly: true, knownFieldsOnly: true, listLimit: 10 }],
   ["MongoDBSaver", ["client", "checkpointWritesCollectionName"], { exact: true }],
 ];
 

@@ -27,6 +27,9 @@ const { checkMode, checkSource, fail, flag, options, resolveTenant, returnedConf
 /** Nine digits: with a step's number before them still exact in a double. */
 const FRACTIONS = 1_000_000_000;
 
+/** Checkpoints that a filter on sealed metadata looks at where a saver wants a number. Redis searches for up to a million, and RedisSaver for ten times as many as it is asked for. */
+const EVERY = 100_000;
+
 /** How a saver is sealed. */
 export interface SealedSaverOptions {
   /**
@@ -135,6 +138,7 @@ export class SealedSaver extends BaseCheckpointSaver {
   override list(config: RunnableConfig, given?: CheckpointListOptions): AsyncGenerator<CheckpointTuple> {
     const tenant = resolveTenant(this.#source, config);
     const { filter, before, limit } = given ?? {};
+    const { listLimit } = this.#layout;
     const { clear, rest } = split(filter ?? {});
     const wanted = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined));
     const sealed = Object.keys(wanted);
@@ -148,7 +152,7 @@ export class SealedSaver extends BaseCheckpointSaver {
       ...given,
       filter: Object.keys(clear).length > 0 ? clear : undefined,
       before: before && stripped(before),
-      limit: sealed.length > 0 ? undefined : limit,
+      limit: sealed.length === 0 ? limit : listLimit && EVERY,
     };
     return this.#list({
       tenant,
@@ -156,7 +160,7 @@ export class SealedSaver extends BaseCheckpointSaver {
       query,
       asked: askedOf(config),
       wanted: sealed.length > 0 ? wanted : undefined,
-      limit: sealed.length > 0 ? limit : undefined,
+      limit: sealed.length > 0 ? (limit ?? listLimit) : undefined,
     });
   }
 
@@ -166,8 +170,11 @@ export class SealedSaver extends BaseCheckpointSaver {
     const { storage, window } = this.#reading(tenant);
     const rows = storage.list(config, query);
     try {
-      while (left > 0) {
+      for (let seen = 0; left > 0; seen += 1) {
         const { value: row, done } = await undamaged(config, () => rows.next());
+        if (done && wanted !== undefined && seen === query.limit) {
+          throw fail("invalid_argument", `a filter on sealed metadata looks at ${EVERY} checkpoints at most here: ask for one thread, or with "before"`);
+        }
         if (done) return;
         const found = await this.#sealer.openTuple(tenant, row, asked, { wanted, window });
         if (found === undefined) continue;

@@ -104,7 +104,7 @@ export class Sealer {
     let envelopes = await this.#sealAll(plan, dumped);
     const manifest = () =>
       manifestPayload(fieldsOf(given, clear), {
-        parent: this.layout.latestOnly ? null : before,
+        parent: before,
         exact: this.layout.exact,
         channels: [
           ...absent.map((name) => [name, null] as const),

@@ -91,8 +91,7 @@ def test_bare_rows_are_unsealed(saver: str, play: Play, tmp_path: Path, capsys: 
 
 @pytest.mark.parametrize("saver", CONTENT)
 def test_sealed_rows_are_sealed(saver: str, play: Play, keys: dict[str, str], tmp_path: Path) -> None:
-    once = {"threads": ["all", "asking"]} if saver == "shallow" else {}
-    report = scan(play(saver, **keys, **once), expect=words(tmp_path))
+    report = scan(play(saver, **keys), expect=words(tmp_path))
     assert report.ok, report.to_text()
     assert where(report, Verdict.SEALED) == content(saver), report.to_text()
     assert (report.corrupt, report.unknown, report.hits) == ((), (), ())

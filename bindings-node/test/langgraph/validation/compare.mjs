@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { postgres } from "../servers.mjs";
+import { postgres, redis } from "../servers.mjs";
 import { savers } from "./savers.mjs";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
@@ -14,7 +14,7 @@ const reports = mkdtempSync(join(tmpdir(), "sealpoint-validation-"));
 /** How each test ended, by its full name. */
 async function outcomes(saver, sealed, dsn) {
   const report = join(reports, `${saver}-${sealed}.json`);
-  const env = { ...process.env, SEALPOINT_SAVER: saver, SEALPOINT_SEALED: sealed ? "1" : "", SEALPOINT_DSN: dsn };
+  const env = { ...process.env, SEALPOINT_SAVER: saver, SEALPOINT_SEALED: sealed ? "1" : "", SEALPOINT_DSN: dsn ?? "" };
   const args = ["run", "--globals", "--reporter=json", `--outputFile=${report}`, "--config=test/langgraph/validation/vitest.config.mjs"];
   // It fails where a test does, which is for the comparison to judge.
   await promisify(execFile)(join(root, "node_modules/.bin/vitest"), args, { cwd: root, env }).catch((error) => error);
@@ -30,7 +30,7 @@ async function outcomes(saver, sealed, dsn) {
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(savers);
 let differences = 0;
 for (const name of names) {
-  const dsn = name === "postgres" ? await postgres() : "";
+  const dsn = await { postgres, redis, shallow: redis }[name]?.();
   const bare = await outcomes(name, false, dsn);
   const sealed = await outcomes(name, true, dsn);
   const [total, passed] = [[...bare.values()].flat(), [...bare.values()].flat().filter(({ status }) => status === "passed")];

@@ -1,8 +1,11 @@
 // The savers that LangGraph's own validation suite is run over, bare and sealed: each call of `make` gives one with an empty storage.
 import { MemorySaver } from "@langchain/langgraph-checkpoint";
 import { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres";
+import { RedisSaver } from "@langchain/langgraph-checkpoint-redis";
+import { ShallowRedisSaver } from "@langchain/langgraph-checkpoint-redis/shallow";
 import { SqliteSaver } from "@langchain/langgraph-checkpoint-sqlite";
 import pg from "pg";
+import { redisClient } from "../backends.mjs";
 
 export const savers = {
   memory: () => ({ make: async () => new MemorySaver(), drop: async () => {} }),
@@ -25,4 +28,16 @@ export const savers = {
       },
     };
   },
+  redis: (url) => redis(url, RedisSaver),
+  shallow: (url) => redis(url, ShallowRedisSaver),
 };
+
+function redis(url, Saver) {
+  return {
+    make: async () => new Saver(await redisClient(url)),
+    async drop({ client }) {
+      await client.flushAll();
+      await client.quit();
+    },
+  };
+}
