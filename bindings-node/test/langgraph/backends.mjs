@@ -1,5 +1,6 @@
 // The real savers that tests run over. Each has an empty storage, and lets a test read and change what is stored, as one can who writes the database.
 import { MemorySaver } from "@langchain/langgraph-checkpoint";
+import { MongoDBSaver } from "@langchain/langgraph-checkpoint-mongodb";
 import { PostgresSaver } from "@langchain/langgraph-checkpoint-postgres";
 import { RedisSaver } from "@langchain/langgraph-checkpoint-redis";
 import { ShallowRedisSaver } from "@langchain/langgraph-checkpoint-redis/shallow";
@@ -7,6 +8,7 @@ import { SqliteSaver } from "@langchain/langgraph-checkpoint-sqlite";
 import Database from "better-sqlite3";
 import pg from "pg";
 import { createClient } from "redis";
+import { MongoStub } from "./mongo-stub.mjs";
 import { postgres, redis } from "./servers.mjs";
 
 async function memory() {
@@ -74,11 +76,17 @@ async function redisStack(Saver) {
   };
 }
 
+/** Over a stub of its driver, not over a database. */
+async function mongoStub() {
+  const stub = new MongoStub();
+  const bytes = () => Buffer.from(stub.json().replaceAll(/"base64":"([^"]*)"/g, (_, text) => Buffer.from(text, "base64").toString("latin1")));
+  return { inner: new MongoDBSaver({ client: stub }), stub, bytes, close: async () => {} };
+}
+
 export async function redisClient(url) {
   return createClient({ socket: { path: url.slice("unix://".length) } }).connect();
 }
 
-/** `latestOnly`: of a namespace the saver keeps the newest checkpoint. */
 export const redisBackends = { redis: () => redisStack(RedisSaver), shallow: () => redisStack(ShallowRedisSaver) };
 
 export function code(expected, pattern) {
@@ -93,3 +101,6 @@ export async function collect(rows) {
   for await (const row of rows) found.push(row);
   return found;
 }
+
+/** Each saver that sealpoint knows. `shallow` keeps of each namespace the newest checkpoint. */
+export const known = { ...backends, ...redisBackends, "mongodb (a stub)": mongoStub };

@@ -4,7 +4,7 @@ import { after, describe, test } from "node:test";
 import { Annotation, Command, END, entrypoint, interrupt, MemorySaver, Send, START, StateGraph, task } from "@langchain/langgraph";
 import { fromConfig, tenantScope } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
-import { backends, code, collect, redisBackends } from "./backends.mjs";
+import { code, collect, known, redisBackends } from "./backends.mjs";
 import { connect } from "./keyring.mjs";
 
 const tenant = fromConfig("ws");
@@ -128,7 +128,7 @@ async function bare() {
   return found;
 }
 
-for (const [name, make] of Object.entries({ ...backends, ...redisBackends })) {
+for (const [name, make] of Object.entries(known)) {
   describe(name, async () => {
     const backend = await make();
     const saver = new SealedSaver(backend.inner, await connect(), { tenant });

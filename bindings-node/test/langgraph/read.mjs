@@ -1,10 +1,9 @@
 // Reads checkpoints for tests in other languages; of a refusal, its code: `node read.mjs '{"url": …, "keys": …, "kek": …, "asks": [{…}]}'`. With `saver`, through SealedSaver.
-import { fixed, isSealpointError } from "sealpoint";
+import { fixed, isSealpointError, Keyring } from "sealpoint";
 import { readCheckpoint, SealedSaver } from "sealpoint/langgraph";
-import { connect } from "./shared-keys.mjs";
 
 const { url, keys, kek, asks, saver } = JSON.parse(process.argv[2]);
-const keyring = await connect(keys, kek);
+const keyring = await Keyring.connect(keys, { kek });
 const answers = [];
 for (const ask of asks) {
   try {

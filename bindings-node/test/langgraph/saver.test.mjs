@@ -6,7 +6,7 @@ import { after, describe, test } from "node:test";
 import { DeltaSnapshot, emptyCheckpoint, MemorySaver, uuid6 } from "@langchain/langgraph-checkpoint";
 import { envelopeDekId, fixed, fromConfig, isSealed, Keyring, Migration, tenantScope } from "sealpoint";
 import { SealedSaver } from "sealpoint/langgraph";
-import { backends, code, collect, redisBackends } from "./backends.mjs";
+import { backends, code, collect, known, redisBackends } from "./backends.mjs";
 import { connect, rotate } from "./keyring.mjs";
 
 const tenant = fromConfig("ws");
@@ -20,7 +20,7 @@ const checkpoint = (values, versions) => ({
 const metadata = { source: "loop", step: 1, parents: {}, note: "needle-note" };
 const put = (saver, at, one, meta = metadata) => saver.put(at, one, meta, one.channel_versions);
 
-for (const [name, make] of Object.entries({ ...backends, ...redisBackends })) {
+for (const [name, make] of Object.entries(known)) {
   describe(name, async () => {
     const backend = await make();
     const keyring = await connect();
@@ -172,7 +172,8 @@ for (const [name, make] of Object.entries({ ...backends, ...redisBackends })) {
       await assert.rejects(migrating.getTuple(config({ thread_id: "alike" })), code("authentication_failed"));
     });
 
-    historyTest("v3 checkpoints: the writes to __pregel_tasks that savers move into the checkpoint are opened", async () => {
+    const movingTest = name.startsWith("mongodb") ? () => {} : historyTest; // its saver moves none
+    movingTest("v3 checkpoints: the writes to __pregel_tasks that savers move into the checkpoint are opened", async () => {
       const parent = await put(saver, config({ thread_id: "v3" }), { ...checkpoint({ a: 1 }), v: 3 });
       await saver.putWrites(
         parent,

@@ -13,29 +13,6 @@ const {
   threads = ["all", "asking", "delta"],
 } = JSON.parse(process.argv[2]);
 
-/** A stub of a driver: it keeps what is written, and finds nothing. */
-class MongoStub {
-  documents = {};
-
-  appendMetadata() {}
-
-  db() {
-    return { collection: (name) => this.#collection(name) };
-  }
-
-  #collection(name) {
-    this.documents[name] ??= [];
-    const updateOne = (filter, { $set, $setOnInsert }) => this.documents[name].push({ ...filter, ...$set, ...$setOnInsert, upserted_at: new Date() });
-    const none = { sort: () => none, limit: () => none, toArray: async () => [] };
-    return {
-      createIndex: async () => {},
-      find: () => none,
-      updateOne: async (...args) => updateOne(...args),
-      bulkWrite: async (operations) => operations.map(({ updateOne: { filter, update } }) => updateOne(filter, update)),
-    };
-  }
-}
-
 const closing = [];
 const inner = await makers()[kind]();
 const saver = keys === undefined ? inner : await sealed();
@@ -44,8 +21,8 @@ for (const thread of threads) await games()[thread]({ configurable: { thread_id:
 for (const close of closing.reverse()) await close();
 
 async function sealed() {
-  const [{ fixed }, { SealedSaver }, { connect }] = await Promise.all([import("sealpoint"), import("sealpoint/langgraph"), import("./shared-keys.mjs")]);
-  const keyring = await connect(keys, kek);
+  const [{ fixed, Keyring }, { SealedSaver }] = await Promise.all([import("sealpoint"), import("sealpoint/langgraph")]);
+  const keyring = await Keyring.connect(keys, { kek });
   closing.push(() => keyring.close());
   return new SealedSaver(inner, keyring, { tenant: fixed(tenant) });
 }
@@ -67,9 +44,9 @@ function makers() {
     redis: () => redis(async (client) => new (await import("@langchain/langgraph-checkpoint-redis")).RedisSaver(client)),
     shallow: () => redis(async (client) => new (await import("@langchain/langgraph-checkpoint-redis/shallow")).ShallowRedisSaver(client)),
     async mongo() {
-      const [{ MongoDBSaver }, { deserialize, EJSON, serialize }] = await Promise.all([import("@langchain/langgraph-checkpoint-mongodb"), import("bson")]);
+      const [{ MongoDBSaver }, { MongoStub }] = await Promise.all([import("@langchain/langgraph-checkpoint-mongodb"), import("./mongo-stub.mjs")]);
       const stub = new MongoStub();
-      closing.push(() => console.log(EJSON.stringify(deserialize(serialize(stub.documents)))));
+      closing.push(() => console.log(stub.json()));
       return new MongoDBSaver({ client: stub, enableTimestamps: true });
     },
   };
