@@ -306,6 +306,18 @@ describe("RedisSaver", async () => {
     for (const [i, fork] of later.entries()) assert.equal((await saver.getTuple(fork)).checkpoint.channel_values.a, `fork-${i}`);
   });
 
+  test("a filter on sealed metadata that would have to look at more rows than it does says so", async () => {
+    await put(saver, at("endless"), { a: 1 }, { a: 1 });
+    const [found] = await collect(db.inner.list({ configurable: { thread_id: "endless" } }));
+    const endless = Object.assign(Object.create(db.inner), {
+      async *list(_, { limit }) {
+        for (let i = 0; i < limit; i += 1) yield found;
+      },
+    });
+    const over = new SealedSaver(endless, keyring, { tenant });
+    await assert.rejects(collect(over.list(at("endless"), { filter: { note: "none" } })), code("invalid_argument", /100000/));
+  });
+
   test("pending writes that are dropped, and the newest checkpoints: not detected", async () => {
     const { one, two, ids } = await thread(saver, "dropped");
     await db.client.del(await db.keys(`checkpoint_write:dropped::${ids[1]}:*`));

@@ -15,7 +15,12 @@ export interface Asked {
 export function stripped(config: TenantConfig): TenantConfig {
   const configurable = config.configurable;
   if (configurable === undefined) return {};
-  return { configurable: Object.fromEntries(KEPT.filter((key) => key in configurable).map((key) => [key, configurable[key]])) };
+  return { configurable: Object.fromEntries(KEPT.filter((key) => key in configurable).map((key) => [key, asText(configurable[key])])) };
+}
+
+/** A thread by its number is sealed as the text of it: SQLite would keep 7 as "7.0". */
+export function asText<T>(id: T): T | string {
+  return typeof id === "number" ? String(id) : id;
 }
 
 /** What a row must be to answer this config. `ns` is what an absent namespace means: the root for one row, any for a list. */

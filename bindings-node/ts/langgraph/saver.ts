@@ -14,7 +14,7 @@ import type {
 import { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import { _internal, isSealpointError, Keyring, type Migration, type Mode, type TenantConfig, type TenantSource } from "sealpoint";
 import type { Window } from "../migration.js";
-import { type Asked, askedOf, stripped } from "./configs.js";
+import { type Asked, askedOf, asText, stripped } from "./configs.js";
 import { legacyStorageFor, storageFor } from "./container.js";
 import { deltaHistory } from "./history.js";
 import { type Layout, layoutOf } from "./layouts.js";
@@ -188,7 +188,7 @@ export class SealedSaver extends BaseCheckpointSaver {
 
   /** Deletes what the thread has, whoever's it is, through the inner saver. */
   override async deleteThread(threadId: string): Promise<void> {
-    await this.#storage.deleteThread(threadId);
+    await this.#storage.deleteThread(asText(threadId));
   }
 
   /** The walk along the parents, each checkpoint verified. Throws also: `authentication_failed` (a parent was removed). */

@@ -34,6 +34,7 @@ import { beginning, dekIdOf, isWorthKeeping, Kept, SealedValues } from "./reuse.
 const { fail } = _internal;
 
 const KNOWN_FIELDS = new Set(["v", "id", "ts", "channel_values", "channel_versions", "versions_seen", "updated_channels"]);
+const OPENING_BRACE = 0x7b;
 const PAD_BELOW = 1024;
 const PAD_CHARACTERS = 256;
 
@@ -101,6 +102,13 @@ export class Sealer {
     const dumping = plan.map((one) => (one.kept === undefined ? this.#dumps(one.value) : undefined));
     const [[kind, payload], dumped] = await Promise.all([this.#dumps(rest), Promise.all(dumping)]);
 
+    if (kind === "json" && payload[0] !== OPENING_BRACE) {
+      // LangGraph's serializer then writes a remark in place of the whole, which could not be read as metadata again.
+      throw fail(
+        "invalid_argument",
+        `thread ${JSON.stringify(at.thread.slice(0, 100))}: its metadata (or what is configurable) holds a BigInt, or an object that JSON cannot hold: take it out`,
+      );
+    }
     let envelopes = await this.#sealAll(plan, dumped);
     const manifest = () =>
       manifestPayload(fieldsOf(given, clear), {
@@ -171,6 +179,7 @@ export class Sealer {
     const plan: Planned[] = [];
     const absent: string[] = [];
     for (const [name, value] of Object.entries(checkpoint.channel_values ?? {})) {
+      if (!this.layout.bytes && isNothing(value)) continue;
       const version = own(checkpoint.channel_versions, name);
       const isNew = Object.hasOwn(newVersions, name);
       const stored = isNew || !newVersionsOnly;
@@ -190,7 +199,7 @@ export class Sealer {
       }
     }
     for (const [field, value] of Object.entries(checkpoint)) {
-      if (KNOWN_FIELDS.has(field) || value === undefined) continue;
+      if (KNOWN_FIELDS.has(field) || value === undefined || isNothing(value)) continue;
       const context = at.field.extend({ checkpoint: String(checkpoint.id), field });
       plan.push({ name: field, value, context, kind: "field", listed: false, kept: undefined });
     }
@@ -438,6 +447,11 @@ function snapshotted(value: unknown): { value: unknown } | undefined {
 
 function marked(envelope: Envelope): object {
   return { lc: 2, type: "delta_snapshot", value: envelope };
+}
+
+/** What JSON has not even a null for: of a checkpoint that it is stored as, such values are left out. The serializer makes of them what it cannot read. */
+function isNothing(value: unknown): boolean {
+  return typeof value === "function" || typeof value === "symbol";
 }
 
 /** Lengths tell "approved" from "denied" (SPEC section 4.1). */
