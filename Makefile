@@ -32,7 +32,7 @@ test: $(VENV)/.built $(NPM_BUILT) ## every test: core on both backends, vectors,
 	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so $(NPM)/build/native/*.node $(NPM)/build/wasm/*.wasm
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	cd $(NPM) && npm run --silent test && npm run --silent test:packaging
+	cd $(NPM) && npm run --silent test && npm run --silent test:validation && npm run --silent test:packaging
 
 .PHONY: conformance
 conformance: $(VENV)/.built $(NPM_BUILT) ## every language against every other: the matrix, which also goes into the README
