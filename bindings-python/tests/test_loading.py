@@ -258,11 +258,22 @@ def test_when_no_kek_answers_a_retry_is_told_if_it_can_help(
     refused(lambda: keyring.open(sealed, CONTEXT), code)
 
 
-@pytest.mark.parametrize("code", ["authentication_failed", "key_not_found", "key_disabled", "key_destroyed"])
-def test_other_answers_do_not_lead_on(code: str, pair: tuple[Keyring, FakeKms, FakeKms, bytes]) -> None:
+@pytest.mark.parametrize("code", ["key_not_found", "key_disabled", "key_destroyed"])
+def test_the_loss_of_one_kek_loses_nothing(code: str, pair: tuple[Keyring, FakeKms, FakeKms, bytes]) -> None:
     keyring, first, second, sealed = pair
     first.fail(code)
-    refused(lambda: keyring.open(sealed, CONTEXT), code)
+    assert keyring.open(sealed, CONTEXT) == PLAINTEXT
+    second.fail("kms_unavailable")
+    keyring._cache.clear()
+    refused(lambda: keyring.open(sealed, CONTEXT), "kms_unavailable")
+    second.fail("authentication_failed")
+    refused(lambda: keyring.open(sealed, CONTEXT), "authentication_failed")
+
+
+def test_a_wrap_that_was_changed_does_not_lead_on(pair: tuple[Keyring, FakeKms, FakeKms, bytes]) -> None:
+    keyring, first, second, sealed = pair
+    first.fail("authentication_failed")
+    refused(lambda: keyring.open(sealed, CONTEXT), "authentication_failed")
     assert second.calls == {}
 
 

@@ -179,6 +179,22 @@ describe("loading", () => {
     await code(Keyring.connect("memory:", { kek: second }), "invalid_argument", /authenticate/);
   });
 
+  test("the loss of one KEK loses nothing, and a wrap that was changed leads nowhere", async () => {
+    const [first, second] = [new FakeKms("fake:first"), new FakeKms("fake:second", { kek: OTHER_KEK })];
+    const keyring = await Keyring.connect("memory:", { kek: [first, second] });
+    const sealed = await keyring.seal(new Uint8Array([1]), contextOf());
+    for (const lost of ["kms_denied", "kms_unavailable", "key_disabled", "key_destroyed", "key_not_found"]) {
+      keyring._cache.clear();
+      first.fail(lost);
+      assert.deepEqual([...(await keyring.open(sealed, contextOf()))], [1]);
+    }
+    keyring._cache.clear();
+    first.fail("authentication_failed");
+    second.calls.unwrap = 0;
+    await code(keyring.open(sealed, contextOf()), "authentication_failed");
+    assert.equal(second.calls.unwrap, 0);
+  });
+
   test("a load that lands after close leaves nothing behind", async () => {
     const kms = new FakeKms();
     const keyring = await Keyring.connect("memory:", { kek: kms });

@@ -11,7 +11,7 @@ import { checkedCanary, now, type WrapRecord } from "../stores/records.js";
 export type KekConfig = string | KeyManagementProvider | readonly (string | KeyManagementProvider)[];
 
 const UNREADABLE = ["malformed", "plaintext_refused", "unsupported_version", "unsupported_suite", "unsupported_encoding"];
-const KMS_ERRORS = ["kms_denied", "kms_throttled", "kms_unavailable"];
+const LOST = ["kms_denied", "kms_throttled", "kms_unavailable", "key_disabled", "key_destroyed", "key_not_found"];
 
 /** One provider or more. Only what is in here ever opens a wrap: a row's `kekUri` is looked up, never followed (SPEC section 6.1). */
 export class Keks {
@@ -38,8 +38,8 @@ export class Keks {
   /**
    * The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates. The caller disposes of the secret.
    *
-   * `kms_denied`, `kms_throttled` and `kms_unavailable` lead on to the next KEK, anything else ends it. If none answers, an error that a retry can cure comes before one that it
-   * cannot. With `authenticated`, wraps that anyone could have minted are passed over.
+   * A KEK that cannot be reached, refuses, is disabled, destroyed or not there leads on to the next one, so that the loss of one loses nothing; anything else ends it. If none
+   * answers, an error that a retry can cure comes before one that it cannot. With `authenticated`, wraps that anyone could have minted are passed over.
    */
   async unwrap(wraps: readonly WrapRecord[], context: Context, authenticated: boolean): Promise<{ secret: SecretKey; authentic: boolean }> {
     const stored = new Map(wraps.map((wrap) => [wrap.kekUri, wrap]));
@@ -52,7 +52,7 @@ export class Keks {
         const { wrapped, wrapAlg, kekVersion } = wrap;
         return { secret: await unwrap(one, { wrapped, wrapAlg, kekVersion }, context), authentic };
       } catch (error) {
-        if (!isSealpointError(error) || !KMS_ERRORS.includes(error.code)) throw error;
+        if (!isSealpointError(error) || !LOST.includes(error.code)) throw error;
         failures.push(error);
       }
     }

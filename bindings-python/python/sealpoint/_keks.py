@@ -11,6 +11,7 @@ from .errors import (
     InternalError,
     InvalidArgumentError,
     KeyNotFoundError,
+    KeyUnusableError,
     KmsError,
     SealpointError,
     StoreError,
@@ -60,11 +61,12 @@ class Keks:
     def unwrap(self, wraps: Iterable[WrapRecord], context: Context, *, authenticated: bool = False) -> tuple[SecretKey, bool]:
         """The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates.
 
-        `kms_denied`, `kms_throttled` and `kms_unavailable` lead on to the next KEK, anything else ends it. If none answers, an error that
-        a retry can cure comes before one that it cannot. With `authenticated`, wraps that anyone could have minted are passed over.
+        A KEK that cannot be reached, refuses, is disabled, destroyed or not there leads on to the next one, so that the loss of one loses
+        nothing; anything else ends it. If none answers, an error that a retry can cure comes before one that it cannot. With
+        `authenticated`, wraps that anyone could have minted are passed over.
         """
         stored = {wrap.kek_uri: wrap for wrap in wraps}
-        failures: list[KmsError] = []
+        failures: list[SealpointError] = []
         for provider in self.providers:
             wrap = stored.get(provider.uri)
             if wrap is None or not provider.capabilities.can_unwrap or (authenticated and not provider.capabilities.authenticates):
@@ -72,7 +74,7 @@ class Keks:
             wrapped = WrappedKey(wrap.wrapped, wrap.wrap_alg, wrap.kek_version)
             try:
                 return _unwrap(provider, wrapped, context), provider.capabilities.authenticates
-            except KmsError as error:
+            except (KmsError, KeyUnusableError, KeyNotFoundError) as error:
                 failures.append(error)
         if failures:
             raise next((error for error in failures if error.retryable), failures[0])
