@@ -164,7 +164,7 @@ for (const [name, open] of Object.entries(redisBackends)) {
     });
 
     test("a field of another name, as the bare saver keeps it", async () => {
-      const extra = { updated_channels: ["a"], custom: "needle-custom" };
+      const extra = { updated_channels: ["a"], custom: "needle-custom", called: () => 1 };
       const stored = await saver.put(at("fields"), { ...make({ a: 1 }, { a: 1 }), ...extra }, metadata, { a: 1 });
       const bare = await db.inner.put({ configurable: { thread_id: "bare-fields" } }, { ...make({ a: 1 }, { a: 1 }), ...extra }, metadata, { a: 1 });
       const [found, expected] = [await saver.getTuple(stored), await db.inner.getTuple(bare)];
@@ -315,7 +315,7 @@ describe("RedisSaver", async () => {
       },
     });
     const over = new SealedSaver(endless, keyring, { tenant });
-    await assert.rejects(collect(over.list(at("endless"), { filter: { note: "none" } })), code("invalid_argument", /100000/));
+    await assert.rejects(collect(over.list(at("endless"), { filter: { note: "none" } })), code("invalid_argument", /10000 /));
   });
 
   test("pending writes that are dropped, and the newest checkpoints: not detected", async () => {

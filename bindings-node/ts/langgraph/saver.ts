@@ -28,7 +28,7 @@ const { checkMode, checkSource, fail, flag, options, resolveTenant, returnedConf
 const FRACTIONS = 1_000_000_000;
 
 /** Checkpoints that a filter on sealed metadata looks at where a saver wants a number. Redis searches for up to a million, and RedisSaver for ten times as many as it is asked for. */
-const EVERY = 100_000;
+const EVERY = 10_000;
 
 /** How a saver is sealed. */
 export interface SealedSaverOptions {
