@@ -402,11 +402,11 @@ describe("the same items in Python", () => {
       const given = { key: keyring.handed("acme"), ns: NS, item: "k", apart: apart ?? null };
       const stored = inner.data.get(NS.join(":")).get("k").value;
       const opened = inPython(`${ITEMS}print(json.dumps(run(ItemSealer(keyring, (), None).open(*args, given['stored']), keyring)))`, { ...given, stored });
-      // Neither Python's JSON nor the way to it has an integer -0.
-      assert.deepEqual(Object.entries(opened).sort(), Object.entries({ ...VALUE, minus: 0 }).sort());
+      assert.deepEqual(Object.entries(opened).sort(), Object.entries(VALUE).sort());
       const program = `${ITEMS}print(json.dumps(run(ItemSealer(keyring, ('kind', 'rank'), given['apart']).seal(*args, given['value']), keyring)))`;
-      await inner.put(NS, "k", inPython(program, { ...given, value: VALUE }));
-      assert.deepEqual(Object.entries((await store.get(NS, "k")).value).sort(), Object.entries({ ...VALUE, minus: 0 }).sort());
+      const plus = { ...VALUE, minus: 0 }; // JSON.stringify, which hands it over here, drops the sign
+      await inner.put(NS, "k", inPython(program, { ...given, value: plus }));
+      assert.deepEqual(Object.entries((await store.get(NS, "k")).value).sort(), Object.entries(plus).sort());
       await inner.put(NS, "other", inner.data.get(NS.join(":")).get("k").value);
       await refused("authentication_failed", () => store.get(NS, "other"));
     });
@@ -431,9 +431,8 @@ print(json.dumps(derive.key_check(bytes.fromhex(given["dek"]), "data", bytes.fro
       inner.batch = async () => [{ namespace: vector.ns, key: vector.item, value: vector.stored }];
       const store = new SealedStore(inner, keyring, { tenant: fixed(vector.tenant) });
       const get = async () => (await store.batch([{ namespace: vector.ns, key: vector.item }]))[0];
-      // Stores of LangGraph JS join the labels of a namespace: what could be read in two ways is refused before anything is asked.
-      if (vector.ns.some((label) => label === "" || /[.:]/.test(label))) return refused("invalid_argument", get);
-      if (vector.op === "open") return refused(vector.expect, get);
+      // A label that stores would split is refused before anything is read.
+      if (vector.op === "open") return refused(vector.ns.some((label) => label.includes(".")) ? "invalid_argument" : vector.expect, get);
       assert.deepEqual((await get()).value, vector.value);
     });
   }

@@ -48,7 +48,7 @@ function write(value: unknown): string {
       return String(value);
     case "number":
       if (!Number.isFinite(value)) throw fail("invalid_argument", "a value of an item holds NaN or an infinity: JSON has finite numbers only");
-      return Object.is(value, -0) ? "-0" : String(value);
+      return Object.is(value, -0) ? "-0.0" : String(value); // to Python, "-0" is the integer 0
     case "object":
       if (value === null) return "null";
       if (Array.isArray(value)) return writeArray(value);

@@ -22,8 +22,8 @@ export interface SealedSerializerOptions {
 /**
  * A LangGraph serializer whose output is sealed for one tenant: an envelope in text form as a JSON string. Prefer `SealedSaver`.
  *
- * It works with MemorySaver, SqliteSaver (without filters on metadata), and caches. It is not for PostgresSaver, which serializes metadata twice on reading and keeps
- * checkpoints as readable JSON, for MongoDBSaver, which stores metadata a second time in the clear, nor for RedisSaver, which takes no serializer: use `SealedSaver`.
+ * It works with MemorySaver, SqliteSaver (without filters on metadata), and caches. PostgresSaver fails on the first write: it wants metadata as an object; it also
+ * keeps checkpoints as readable JSON. MongoDBSaver stores metadata a second time in the clear, and RedisSaver takes no serializer. Use `SealedSaver` with these.
  *
  * A serializer sees neither the row nor the config, so this leaves open what `SealedSaver` closes: values are bound to the tenant, not to their place. Whoever writes
  * the database can move them between threads, checkpoints and channels of one tenant, or put an older value back, and they open.
