@@ -141,6 +141,22 @@ describe("loading", () => {
     await keyring.close();
   });
 
+  test("what was passed is sealed, whatever becomes of the array while the DEK is loaded", async () => {
+    const keyring = await Keyring.connect("memory:", { kek });
+    const bytes = new TextEncoder().encode(PLAINTEXT);
+    for (const [seal, payload] of [
+      ["seal", bytes.slice()],
+      ["seal", Buffer.from(bytes)],
+      ["sealText", bytes.slice().buffer],
+    ]) {
+      keyring._cache.clear();
+      const sealing = keyring[seal](payload, contextOf());
+      new Uint8Array(payload.buffer ?? payload, payload.byteOffset ?? 0, bytes.length).fill(0);
+      assert.equal(await keyring.openText(await sealing, contextOf()), PLAINTEXT);
+    }
+    await keyring.close();
+  });
+
   test("an outage reaches everybody who waits, and is over when it is over", async () => {
     const kms = new FakeKms();
     const keyring = await Keyring.connect("memory:", { kek: kms });
@@ -383,6 +399,28 @@ describe("Postgres", () => {
     await keyring.close();
     await server.close();
   });
+
+  for (const whose of ["its own", "the user's"]) {
+    test(`a connection that is lost in the middle of a transaction is made again: ${whose}`, async () => {
+      const dsn = await postgres();
+      const pool = whose === "its own" ? undefined : new pg.Pool({ connectionString: dsn });
+      const keyring = await Keyring.connect(pool ?? dsn, { kek });
+      await keyring.setup();
+      const other = new pg.Client({ connectionString: dsn });
+      await other.connect();
+      await other.query("BEGIN; LOCK TABLE sealpoint_deks IN ACCESS EXCLUSIVE MODE");
+      const loading = keyring.load(TENANT);
+      const waits = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+      let ended = [];
+      while (ended.length === 0) ended = (await other.query(`SELECT pg_terminate_backend(pid) FROM (${waits}) AS waiting`)).rows;
+      await other.query("ROLLBACK");
+      await loading;
+      assert.deepEqual([...(await keyring.open(await keyring.seal(new Uint8Array([1]), contextOf()), contextOf()))], [1]);
+      await other.end();
+      await keyring.close();
+      await pool?.end();
+    });
+  }
 
   test("a tenant with a NUL character is refused", async () => {
     const keyring = await Keyring.connect(await postgres(), { kek });

@@ -1,7 +1,7 @@
 /** The keyring: opened DEKs, loaded from a key store through the configured KEKs. Loading is the only I/O. */
 
 import { DekCache } from "../cache.js";
-import { type Bytes, type BytesIn, flag, options, text } from "../check.js";
+import { type Bytes, type BytesIn, flag, options, payloadBytes, text } from "../check.js";
 import { Context } from "../context.js";
 import type { DataKey } from "../data-key.js";
 import { envelopeDekId } from "../envelope.js";
@@ -135,16 +135,17 @@ export class Keyring {
     await this.#loadActive(tenant, purposeOf(dekPurpose), flag(create, "create"));
   }
 
-  /** An envelope (SPEC section 4) under the active DEK of the context's tenant; `pad` hides the payload's length. Throws: as `load`, and `limit_exceeded`. */
+  /** An envelope (SPEC section 4) under the active DEK of the context's tenant; `pad` hides the payload's length. The payload may change once this was called. Throws: as `load`, and `limit_exceeded`. */
   async seal(payload: BytesIn, context: Context | ContextPairs, given?: SealOptions & KeyringPurpose): Promise<Bytes> {
     const { dekPurpose: name, ...how } = options(given, SEAL);
     const dekPurpose = purposeOf(name);
     const bound = contextOf(context);
     return this.#sealing(
+      payload,
       bound,
       dekPurpose,
-      () => this._cache.seal(payload, bound, { ...how, dekPurpose }),
-      (key) => key.seal(payload, bound, how),
+      (data) => this._cache.seal(data, bound, { ...how, dekPurpose }),
+      (key, data) => key.seal(data, bound, how),
     );
   }
 
@@ -154,10 +155,11 @@ export class Keyring {
     const dekPurpose = purposeOf(name);
     const bound = contextOf(context);
     return this.#sealing(
+      payload,
       bound,
       dekPurpose,
-      () => this._cache.sealText(payload, bound, { ...how, dekPurpose }),
-      (key) => key.sealText(payload, bound, how),
+      (data) => this._cache.sealText(data, bound, { ...how, dekPurpose }),
+      (key, data) => key.sealText(data, bound, how),
     );
   }
 
@@ -250,13 +252,22 @@ export class Keyring {
     return this.toString();
   }
 
-  async #sealing<T>(context: Context, dekPurpose: number, now: () => T | undefined, under: (key: DataKey) => T): Promise<T> {
+  /** What was passed is what is sealed: where the DEK has to be loaded first, the payload is copied before. */
+  async #sealing<P extends string | BytesIn, T>(
+    payload: P,
+    context: Context,
+    dekPurpose: number,
+    now: (data: P) => T | undefined,
+    under: (key: DataKey, data: P) => T,
+  ): Promise<T> {
+    let data = payload;
     for (;;) {
       this.#requireOpen();
-      const sealed = now();
+      const sealed = now(data);
       if (sealed !== undefined) return sealed;
+      if (data === payload && typeof payload !== "string") data = new Uint8Array(payloadBytes(payload)) as BytesIn as P;
       const key = await this.#loader.active(context.tenant, dekPurpose, true);
-      if (key !== undefined) return under(key);
+      if (key !== undefined) return under(key, data);
     }
   }
 

@@ -110,8 +110,12 @@ async function transact<T>(client: PoolClient, work: (query: Query) => Promise<T
   }
 }
 
-/** Gives the connection back, or ends it: where it was lost, and where time is up. */
+/**
+ * Gives the connection back, or ends it: where it was lost, and where time is up. Until then it is nobody's but ours to hear that it was lost: unheard, that would end the process. The
+ * statement fails as well, and that is what is answered.
+ */
 async function within<T>(ms: number, work: Promise<T>, client: PoolClient): Promise<T> {
+  client.on("error", unheard);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(fail("store_unavailable", `the key store did not answer within ${ms / 1000} seconds: try again`)), ms);
@@ -128,8 +132,11 @@ async function within<T>(ms: number, work: Promise<T>, client: PoolClient): Prom
   } finally {
     clearTimeout(timer);
     client.release(broken);
+    client.off("error", unheard);
   }
 }
+
+function unheard(): void {}
 
 /** What each type of the tables is here, whatever the application has told pg. */
 const TYPES = {
