@@ -345,6 +345,9 @@ describe("SQLite", () => {
     await keyring.close();
   });
 
+  test("a path with white space at its end, which would lead to another file", () =>
+    code(Keyring.connect("sqlite:///keys.db ", { kek }), "invalid_argument", /white space/));
+
   test("what is no key store", async () => {
     const path = join(folder(), "file");
     writeFileSync(path, "this is no database, and long enough to be told from one: ".repeat(20));

@@ -48,8 +48,9 @@ export class SqliteStore implements KeyStore {
   readonly #path: string;
   readonly #open: typeof Database;
 
-  /** Touches no file yet. Throws: `missing_dependency`. */
+  /** Touches no file yet. Throws: `missing_dependency`, `invalid_argument` (white space at the end of the path, without which better-sqlite3 would open another file). */
   constructor(path: string) {
+    if (path !== path.trimEnd()) throw fail("invalid_argument", "the path of a SQLite key store ends with white space: remove it");
     this.#open = optional<typeof Database>("better-sqlite3", "a SQLite key store");
     this.#path = needed("path", "a SQLite key store").resolve(path);
   }
