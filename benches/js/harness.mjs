@@ -189,8 +189,8 @@ export function wasmSize(directory, limit) {
   };
 }
 
-/** What the numbers depend on. Nothing that names the machine or its user. */
-export function machine(directory, more) {
+/** What the numbers depend on, the versions of the installed `packages` among it. Nothing that names the machine or its user. */
+export function machine(directory, more, packages = ["@noble/ciphers"]) {
   const version = (path) => JSON.parse(readFileSync(join(path, "package.json"), "utf8")).version;
   return {
     date: new Date().toISOString().slice(0, 10),
@@ -198,7 +198,7 @@ export function machine(directory, more) {
     cores: cpus().length,
     system: `${process.platform} ${process.arch}`,
     ...more,
-    versions: { sealpoint: version(resolve(directory)), "@noble/ciphers": version(installed("@noble/ciphers")) },
+    versions: { sealpoint: version(resolve(directory)), ...Object.fromEntries(packages.map((name) => [name, version(installed(name))])) },
   };
 }
 
@@ -251,4 +251,4 @@ export function number(value) {
   return value.toFixed(value >= 10 ? 1 : 2);
 }
 
-const round = (value) => Math.round(value * 1000) / 1000;
+export const round = (value) => Math.round(value * 1000) / 1000;

@@ -64,7 +64,7 @@ function breathe() {
   return new Promise((resolve) => setTimeout(resolve));
 }
 
-function shuffled(items) {
+export function shuffled(items) {
   const order = [...items];
   for (let i = order.length - 1; i > 0; i--) {
     const j = Math.floor(Math.random() * (i + 1));
