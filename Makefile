@@ -56,7 +56,7 @@ lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc,
 .PHONY: bench
 bench: $(VENV)/.built $(NPM_BUILT) ## measure beside peers (about 25 minutes); writes benches/results and the README's tables
 	$(BIN)/pip install --quiet --disable-pip-version-check -r benches/requirements.txt
-	npm ci --silent --no-audit --no-fund --prefix benches/js
+	npm ci --silent --ignore-scripts --no-audit --no-fund --prefix benches/js
 	cargo bench --quiet -p sealpoint-benches
 	$(BIN)/python benches/python/seal.py
 	$(BIN)/python benches/python/graph.py

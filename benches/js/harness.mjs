@@ -13,7 +13,7 @@ import { best, median, ratio } from "./timing.mjs";
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = resolve(HERE, "../..");
 
-const PACKAGE = join(ROOT, "bindings-node");
+export const PACKAGE = join(ROOT, "bindings-node");
 
 /** What every benchmark takes. */
 const COMMON = {

@@ -2,15 +2,19 @@
 
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { postgres } from "../../bindings-node/test/langgraph/servers.mjs";
-import { built, peer } from "./harness.mjs";
+import { built, PACKAGE, peer } from "./harness.mjs";
 
 export const [BARE, SEALED, COLD] = ["bare", "sealed", "sealed, cold keys"];
 export const [MEMORY, SQLITE, POSTGRES] = ["MemorySaver", "SqliteSaver", "PostgresSaver"];
 const KEK = "SEALPOINT_BENCH_KEK";
+
+/** The one that is built already, for the package's tests: it comes as source where there is no binary of it to be had. */
+const Database = createRequire(join(PACKAGE, "package.json"))("better-sqlite3");
 
 /** The packages that the figures depend on. */
 export const PACKAGES = [
@@ -39,12 +43,12 @@ export class Databases {
     }
     if (kind === SQLITE) {
       const { SqliteSaver } = await peer("@langchain/langgraph-checkpoint-sqlite");
-      const folder = join(this.#folder, name);
-      const saver = SqliteSaver.fromConnString(this.#file(name));
+      const file = this.#file(name);
+      const saver = new SqliteSaver(new Database(file));
       saver.setup();
       const drop = async () => {
         saver.db.close();
-        for (const suffix of ["", "-wal", "-shm"]) rmSync(`${folder}.db${suffix}`, { force: true });
+        rmSync(file);
       };
       return { saver, drop };
     }

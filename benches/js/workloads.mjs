@@ -14,12 +14,13 @@ const WORDS = TEXT.split(" ");
 const makers = { [MESSAGES]: messages, [DOCUMENTS]: documents };
 
 /**
- * A graph that is not compiled, what a run of it is invoked with, and what its state must hold in the end: a channel and how long its value is.
+ * A graph that is not compiled, what a run of it is invoked with, and what its state must hold in the end: a channel and how long its value is. A node of messages
+ * awaits `answered()`, as it would a model.
  *
  * @returns {Promise<{ graph: any, given: object, channel: string, length: number }>}
  */
-export async function workload(name, steps) {
-  return makers[name](steps);
+export async function workload(name, steps, answered = () => {}) {
+  return makers[name](steps, answered);
 }
 
 export function config(thread = "0b8a3f6e-58c6-4d0e-9d3a-0d5a4c1f7b21", tenant = "acme") {
@@ -34,11 +35,14 @@ export async function turn(compiled, { given, channel, length }, how = config())
 }
 
 /** An agent and its tools take turns, as in every tutorial; the state is `MessagesAnnotation`, each message about 1 KB. */
-async function messages(steps) {
+async function messages(steps, answered) {
   const { StateGraph, MessagesAnnotation } = await peer("@langchain/langgraph");
   const { HumanMessage } = await peer("@langchain/core/messages");
   const replies = await repliesOf(steps);
-  const node = (state) => ({ messages: [replies[state.messages.length - 1]] });
+  const node = async (state) => {
+    await answered();
+    return { messages: [replies[state.messages.length - 1]] };
+  };
   const then = (name) => (state) => (state.messages.length <= steps ? name : "__end__");
   const graph = new StateGraph(MessagesAnnotation)
     .addNode("agent", node)
@@ -94,7 +98,7 @@ const hex = (number) => number.toString(16).padStart(8, "0");
 const words = (draw, count) => Array.from({ length: count }, () => WORDS[draw(WORDS.length)]).join(" ");
 
 /** Whole numbers below a bound, the same ones in each run (mulberry32). */
-function drawing(seed) {
+export function drawing(seed) {
   let state = seed;
   return (bound) => {
     state = (state + 0x6d2b79f5) | 0;
