@@ -1,3 +1,4 @@
+// SealedCache: what the inner cache holds, what is refused, and that tenants never share an entry.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
@@ -5,16 +6,16 @@ import { Annotation, END, START, StateGraph } from "@langchain/langgraph";
 import { InMemoryCache, JsonPlusSerializer } from "@langchain/langgraph-checkpoint";
 import { fixed, fromConfig, isSealed, tenantScope } from "sealpoint";
 import { SealedCache } from "sealpoint/langgraph";
-import { inPython, refused, StandIn } from "./store-keys.mjs";
+import { connect } from "./keyring.mjs";
+import { handed, inPython, lose, refused } from "./store-keys.mjs";
 
 const KEY = [["writes", "node"], "k"];
 const VALUE = [["messages", { text: "tru-secret", when: new Map([["a", 1]]), none: undefined }]];
 
-const made = (options = {}, keyring = new StandIn(), inner = new InMemoryCache()) => ({
-  keyring,
-  inner,
-  cache: new SealedCache(inner, keyring, { tenant: fixed("acme"), ...options }),
-});
+const made = async (options = {}, given = undefined, inner = new InMemoryCache()) => {
+  const keyring = given ?? (await connect());
+  return { keyring, inner, cache: new SealedCache(inner, keyring, { tenant: fixed("acme"), ...options }) };
+};
 const only = (inner) => {
   const [[namespace, entries]] = Object.entries(inner.cache);
   const [[key, entry]] = Object.entries(entries);
@@ -24,7 +25,7 @@ const values = (found) => found.map(({ value }) => value);
 
 describe("SealedCache", () => {
   test("a value comes back as it was, and lies sealed under its key", async () => {
-    const { cache, inner } = made();
+    const { cache, inner } = await made();
     await cache.set([{ key: KEY, value: VALUE, ttl: 60 }]);
     assert.deepEqual(await cache.get([KEY, [["writes", "node"], "other"]]), [{ key: KEY, value: VALUE }]);
     const { key, namespace, entry } = only(inner);
@@ -38,8 +39,8 @@ describe("SealedCache", () => {
   });
 
   test("tenants share nothing; clear with namespaces is the tenant's, without is everybody's", async () => {
-    const { cache, inner, keyring } = made();
-    const other = made({ tenant: fixed("umbrella") }, keyring, inner).cache;
+    const { cache, inner, keyring } = await made();
+    const { cache: other } = await made({ tenant: fixed("umbrella") }, keyring, inner);
     await cache.set([{ key: KEY, value: 1 }]);
     assert.deepEqual(await other.get([KEY]), []);
     await other.set([{ key: KEY, value: 2 }]);
@@ -52,8 +53,8 @@ describe("SealedCache", () => {
   });
 
   test("attacks by who writes the inner cache", async () => {
-    const { cache, inner, keyring } = made();
-    const other = made({ tenant: fixed("umbrella") }, keyring, inner).cache;
+    const { cache, inner, keyring } = await made();
+    const { cache: other } = await made({ tenant: fixed("umbrella") }, keyring, inner);
     await cache.set([{ key: KEY, value: "tru-secret" }]);
     await cache.set([{ key: [KEY[0], "k2"], value: "tru-secret 2" }]);
     const entries = inner.cache[only(inner).namespace];
@@ -83,20 +84,20 @@ describe("SealedCache", () => {
 
   test("a lost key is a miss", async () => {
     for (const code of ["key_destroyed", "key_disabled"]) {
-      const { cache, keyring } = made();
+      const { cache, keyring } = await made();
       await cache.set([{ key: KEY, value: 1 }]);
-      keyring.lose("acme", code);
+      lose(keyring, code);
       assert.deepEqual(await cache.get([KEY]), []);
     }
-    const { cache, keyring } = made();
+    const { cache, keyring } = await made();
     await cache.set([{ key: KEY, value: 1 }]);
-    keyring.lose("acme", "kms_unavailable");
+    lose(keyring, "kms_unavailable");
     await refused("kms_unavailable", () => cache.get([KEY]));
   });
 
   test("without a tenant: a read is refused, a result is not cached, which is logged once", async (t) => {
     const warn = t.mock.method(console, "warn", () => {});
-    const { cache, inner } = made({ tenant: fromConfig("workspace_id") });
+    const { cache, inner } = await made({ tenant: fromConfig("workspace_id") });
     await refused("tenant_required", () => cache.get([KEY]));
     await refused("tenant_required", () => cache.clear([KEY[0]]));
     for (const value of ["tru-secret", 2]) await cache.set([{ key: KEY, value }]);
@@ -105,8 +106,8 @@ describe("SealedCache", () => {
     assert.ok(!JSON.stringify(warn.mock.calls[0].arguments).includes("tru-secret"));
   });
 
-  test("refusals when it is made", async () => {
-    const { keyring, cache, inner } = made();
+  test("refusals when it is made", async (t) => {
+    const { keyring, cache, inner } = await made();
     const make = (wrapped, options, keys = keyring) => new SealedCache(wrapped, keys, options);
     await refused("invalid_argument", () => make({}, { tenant: fixed("acme") }));
     await refused("invalid_argument", () => make(cache, { tenant: fixed("acme") }));
@@ -114,8 +115,9 @@ describe("SealedCache", () => {
     await refused("invalid_argument", () => make(inner, { tenant: fixed("acme"), ttl: 5 }));
     await refused("invalid_argument", () => make(inner, { tenant: fixed("acme") }, {}));
     assert.equal(cache.inner, inner);
+    const setups = t.mock.method(keyring, "setup");
     await cache.setup();
-    assert.equal(keyring.setups, 1);
+    assert.equal(setups.mock.callCount(), 1);
   });
 
   test("20 tenants at once in a graph: each runs its node once, and again from the cache", async () => {
@@ -125,7 +127,7 @@ describe("SealedCache", () => {
       runs += 1;
       return { a: `${state.q} ${runs}` };
     };
-    const { cache } = made({ tenant: fromConfig("workspace_id") });
+    const { cache } = await made({ tenant: fromConfig("workspace_id") });
     const app = new StateGraph(State)
       .addNode("n", node, { cachePolicy: { ttl: 60 } })
       .addEdge(START, "n")
@@ -148,9 +150,9 @@ from sealpoint.langgraph.cache import _position, inner_namespace
 ns = tuple(given["ns"])
 at = _position(key["tenant"], ns, given["item"])
 `;
-  const { cache, inner, keyring } = made({}, new StandIn(), new InMemoryCache(new JsonPlusSerializer()));
+  const { cache, inner, keyring } = await made({}, undefined, new InMemoryCache(new JsonPlusSerializer()));
+  const given = { key: handed(keyring, "acme"), ns: KEY[0], item: KEY[1] };
   await cache.set([{ key: KEY, value: { a: "é" } }]);
-  const given = { key: keyring.handed("acme"), ns: KEY[0], item: KEY[1] };
   const { namespace, entry } = only(inner);
   const [name, kind, text] = inPython(
     `${CACHE}kind, payload = cache.open(bytes.fromhex(given["val"]), at)\nprint(json.dumps([inner_namespace(key["tenant"], ns)[0], kind, payload.decode()]))`,
@@ -163,7 +165,7 @@ at = _position(key["tenant"], ns, given["item"])
 
   for (const vector of JSON.parse(readFileSync(new URL("../../../tests/vectors/derive.json", import.meta.url))).vectors) {
     if (vector.op !== "cache-namespace") continue;
-    const one = made({ tenant: fixed(vector.tenant) });
+    const one = await made({ tenant: fixed(vector.tenant) });
     await one.cache.set([{ key: [vector.ns, "k"], value: 1 }]);
     assert.equal(only(one.inner).namespace, vector.output, vector.id);
   }

@@ -4,7 +4,8 @@ import { Annotation, END, getStore, START, StateGraph } from "@langchain/langgra
 import { AsyncBatchedStore, InMemoryStore } from "@langchain/langgraph-checkpoint";
 import { fixed, fromConfig, tenantScope } from "sealpoint";
 import { SealedStore } from "sealpoint/langgraph";
-import { DIMS, FakeEmbeddings, refused, StandIn } from "./store-keys.mjs";
+import { connect } from "./keyring.mjs";
+import { DIMS, FakeEmbeddings, refused } from "./store-keys.mjs";
 
 const State = Annotation.Root({ seen: Annotation({ reducer: (a, b) => [...a, ...b], default: () => [] }) });
 const WHO = (tenant) => ({ configurable: { workspace_id: tenant } });
@@ -16,9 +17,9 @@ function graph(store, ...nodes) {
   return builder.compile({ store });
 }
 
-const made = (options) => {
+const made = async (options) => {
   const inner = new InMemoryStore();
-  return { inner, store: new SealedStore(inner, new StandIn(), { tenant: fromConfig("workspace_id"), ...options }) };
+  return { inner, store: new SealedStore(inner, await connect(), { tenant: fromConfig("workspace_id"), ...options }) };
 };
 
 /** Whose an item is: only that tenant's key opens it. */
@@ -41,7 +42,7 @@ for (const [how, run] of Object.entries({
   "the run's config, within another tenant's scope": (app, tenant) => tenantScope("somebody", () => app.invoke({}, WHO(tenant))),
 })) {
   test(`20 tenants at once in one graph, by ${how}: each item is its own tenant's`, async () => {
-    const { store } = made();
+    const { store } = await made();
     const nodes = [0, 1, 2].map((i) => async (_, runtime) => {
       const ns = ["memories"];
       const name = `${runtime.configurable?.workspace_id ?? "scope"}-${Math.random()}-${i}`;
@@ -63,7 +64,7 @@ for (const [how, run] of Object.entries({
 }
 
 test("operations that LangGraph puts into one batch keep each its caller's tenant", async () => {
-  const { store, inner } = made();
+  const { store, inner } = await made();
   const sizes = [];
   const batch = inner.batch.bind(inner);
   inner.batch = (ops) => {
@@ -80,7 +81,7 @@ test("operations that LangGraph puts into one batch keep each its caller's tenan
 });
 
 test("subgraphs and streams consumed elsewhere", async () => {
-  const { store } = made();
+  const { store } = await made();
   const put = async (_, { store: queue }) => {
     await queue.put(["m"], "k", { a: 1 });
     return {};
@@ -96,7 +97,7 @@ test("subgraphs and streams consumed elsewhere", async () => {
 
 describe("refusals", () => {
   test("no tenant: the operation fails alone", async () => {
-    const { store, inner } = made();
+    const { store, inner } = await made();
     const app = graph(store, async (_, { store: queue }) => {
       const lost = refused("tenant_required", () => queue.put(["m"], "lost", { a: 1 }));
       await tenantScope("a", () => queue.put(["m"], "kept", { a: 1 }));
@@ -111,14 +112,14 @@ describe("refusals", () => {
   });
 
   test("a queue that does not say whose operations it has", async () => {
-    const { store, inner } = made();
+    const { store, inner } = await made();
     // As the queue of another copy of LangGraph's package would: with its own class, which nothing was told about.
     const other = async (wrapped, op) => tenantScope("somebody", () => wrapped.store.batch([op]));
     const op = { namespace: ["m"], key: "k", value: { a: 1 } };
     await refused("invalid_argument", () => other(new AsyncBatchedStore(store), op));
     await refused("invalid_argument", () => other(new AsyncBatchedStore(store), { namespace: ["m"], key: "k" }));
     assert.equal(inner.data.size, 0);
-    await other(new AsyncBatchedStore(made({ tenant: fixed("acme") }).store), op);
+    await other(new AsyncBatchedStore((await made({ tenant: fixed("acme") })).store), op);
   });
 });
 
@@ -129,7 +130,7 @@ test("nothing is embedded in a graph but what embed names", async () => {
   ]) {
     const embeddings = new FakeEmbeddings();
     const inner = new InMemoryStore({ index: { dims: DIMS, embeddings } });
-    const store = new SealedStore(inner, new StandIn(), { tenant: fromConfig("workspace_id"), embed });
+    const store = new SealedStore(inner, await connect(), { tenant: fromConfig("workspace_id"), embed });
     const app = graph(store, async (_, { store: queue }) => {
       await queue.put(["m"], "k", { text: "the text", other: "tru-secret" }, false);
       return {};

@@ -1,55 +1,22 @@
-// What the tests of stores, caches and serializers share. The keyring is a stand-in, not the real one: a DEK for each tenant, made when it is asked for.
+// What the tests of stores, caches and serializers share.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { DataKey, DekCache } from "sealpoint";
+import { DataKey } from "sealpoint";
 import { python } from "./servers.mjs";
 
-export class StandIn {
-  _cache = new DekCache({ ttl: 3600, pointerTtl: 3600, capacity: 1000 });
-  setups = 0;
-  #keys = new Map();
-  #gone = new Map();
+/** From now on the tenant's active key is a new one, here as JSON for another process. */
+export function handed(keyring, tenant) {
+  const { key, secret } = DataKey.generate({ tenant });
+  keyring._cache.insert(key, { active: true });
+  return { tenant, secret: hex(secret.expose()), dek_id: hex(key.dekId), key_check: hex(key.keyCheck) };
+}
 
-  async setup() {
-    this.setups += 1;
-  }
-
-  async seal(payload, at, how) {
-    return this.#load(at).seal(payload, at, how);
-  }
-
-  async sealText(payload, at, how) {
-    return this.#load(at).sealText(payload, at, how);
-  }
-
-  async openTyped(sealed, at) {
-    return this.#load(at).openTyped(sealed, at);
-  }
-
-  /** From now on this tenant's key cannot be used: `key_destroyed` or `key_disabled`. */
-  lose(tenant, code) {
-    this.#gone.set(tenant, code);
-    this._cache.evictTenant(tenant);
-  }
-
-  hold(tenant, made = DataKey.generate({ tenant })) {
-    this.#keys.set(tenant, made);
-    return made;
-  }
-
-  /** A tenant's DEK as JSON for another process. */
-  handed(tenant) {
-    const { key, secret } = this.#keys.get(tenant) ?? this.hold(tenant);
-    return { tenant, secret: hex(secret.expose()), dek_id: hex(key.dekId), key_check: hex(key.keyCheck) };
-  }
-
-  #load({ tenant }) {
-    const code = this.#gone.get(tenant);
-    if (code !== undefined) throw Object.assign(new Error("the key cannot be used"), { code, retryable: false });
-    const { key } = this.#keys.get(tenant) ?? this.hold(tenant);
-    this._cache.insert(key, { active: true });
-    return key;
-  }
+/** A fake: from now on no key can be had, with this code. */
+export function lose(keyring, code) {
+  keyring._cache.clear();
+  keyring.openTyped = async () => {
+    throw Object.assign(new Error("the key cannot be used"), { code, retryable: false });
+  };
 }
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");

@@ -5,8 +5,9 @@ import { PostgresStore } from "@langchain/langgraph-checkpoint-postgres/store";
 import pg from "pg";
 import { fixed, isSealed } from "sealpoint";
 import { SealedStore } from "sealpoint/langgraph";
+import { connect } from "./keyring.mjs";
 import { postgres } from "./servers.mjs";
-import { DIMS, FakeEmbeddings, refused, StandIn } from "./store-keys.mjs";
+import { DIMS, FakeEmbeddings, refused } from "./store-keys.mjs";
 
 const NS = ["m"];
 const options = (more) => ({ tenant: fixed("acme"), embed: ["text"], ...more });
@@ -27,7 +28,7 @@ test("a semantic search finds what the bare store finds, and the embedder sees o
   await filled(bare.inner);
   bare.embeddings.seen = [];
   const { inner, embeddings } = memory();
-  const store = new SealedStore(inner, new StandIn(), options());
+  const store = new SealedStore(inner, await connect(), options());
   await filled(store);
   assert.deepEqual(embeddings.seen, ["zebra zoo", "apple pie"]);
   const found = await store.search(NS, { query: "zebra", limit: 2 });
@@ -48,18 +49,19 @@ test("a semantic search finds what the bare store finds, and the embedder sees o
 
 test("refusals", async () => {
   const { inner } = memory();
-  const store = new SealedStore(inner, new StandIn(), options());
+  const keyring = await connect();
+  const store = new SealedStore(inner, keyring, options());
   await refused("invalid_argument", () => store.put(NS, "k", { text: "a", secret: "tru-secret" }, ["secret"]), "tru-secret");
   await refused("invalid_argument", () => store.search(NS, { query: "sealpoint:v1:AAAA" }));
-  await refused("invalid_argument", () => new SealedStore(inner, new StandIn(), options({ embed: ["text.more"] })));
-  await refused("invalid_argument", () => new SealedStore(inner, new StandIn(), options({ embed: ["$"] })));
-  await refused("invalid_argument", () => new SealedStore(inner, new StandIn(), options({ clearFields: ["text"] })));
-  await refused("invalid_argument", () => new SealedStore(inner, new StandIn(), options({ embed: [] })).search(NS, { query: "x" }));
+  await refused("invalid_argument", () => new SealedStore(inner, keyring, options({ embed: ["text.more"] })));
+  await refused("invalid_argument", () => new SealedStore(inner, keyring, options({ embed: ["$"] })));
+  await refused("invalid_argument", () => new SealedStore(inner, keyring, options({ clearFields: ["text"] })));
+  await refused("invalid_argument", () => new SealedStore(inner, keyring, options({ embed: [] })).search(NS, { query: "x" }));
 });
 
 test("an embedder that is asked after the call is refused, not handed an envelope", async () => {
   const { inner, embeddings } = memory();
-  const store = new SealedStore(inner, new StandIn(), options());
+  const store = new SealedStore(inner, await connect(), options());
   let late;
   inner.batch = async function (ops) {
     late = () => this._indexConfig.embeddings.embedDocuments([ops[0].value.text]);
@@ -81,7 +83,7 @@ test("what PostgresStore stores of an index, with a stand-in for the table of ve
   for (const embed of [embeddings, (texts) => embeddings.embedDocuments(texts)]) {
     embeddings.seen = [];
     const inner = PostgresStore.fromConnString(dsn, { index: { dims: DIMS, embed }, ensureTables: false });
-    const store = new SealedStore(inner, new StandIn(), options());
+    const store = new SealedStore(inner, await connect(), options());
     await filled(store);
     assert.deepEqual(embeddings.seen, ["zebra zoo", "apple pie"]);
     const { rows } = await pool.query("select key, field_path, text_content from store_vectors order by key");
@@ -95,7 +97,7 @@ test("what PostgresStore stores of an index, with a stand-in for the table of ve
     await store.put(NS, "a", { text: null }); // its old vector goes, as with the bare store
     assert.equal((await pool.query("select 1 from store_vectors where key = 'a'")).rowCount, 0);
     assert.equal(inner.core.indexConfig.embed, embed);
-    const unnamed = new SealedStore(inner, new StandIn(), options({ embed: [] }));
+    const unnamed = new SealedStore(inner, await connect(), options({ embed: [] }));
     embeddings.seen = [];
     await unnamed.put(NS, "d", { text: "tru-secret" });
     assert.deepEqual(embeddings.seen, []);

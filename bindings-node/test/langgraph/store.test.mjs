@@ -6,8 +6,9 @@ import { PostgresStore } from "@langchain/langgraph-checkpoint-postgres/store";
 import pg from "pg";
 import { DataKey, fixed, fromConfig, isSealed, Migration, SecretKey, tenantScope } from "sealpoint";
 import { SealedStore } from "sealpoint/langgraph";
+import { connect } from "./keyring.mjs";
 import { postgres } from "./servers.mjs";
-import { inPython, refused, StandIn } from "./store-keys.mjs";
+import { handed, inPython, refused } from "./store-keys.mjs";
 
 const NS = ["users", "u-1"];
 const VALUE = {
@@ -58,7 +59,7 @@ const backends = {
 for (const [name, open] of Object.entries(backends)) {
   describe(name, async () => {
     const { inner, read, write, close } = await open();
-    const keyring = new StandIn();
+    const keyring = await connect();
     const sealed = (options = {}) => new SealedStore(inner, keyring, { tenant: fixed("acme"), ...options });
     after(close);
     let count = 0;
@@ -262,8 +263,8 @@ for (const [name, open] of Object.entries(backends)) {
   });
 }
 
-describe("values that JSON cannot hold", () => {
-  const store = new SealedStore(new InMemoryStore(), new StandIn(), { tenant: fixed("acme"), clearFields: ["clear"] });
+describe("values that JSON cannot hold", async () => {
+  const store = new SealedStore(new InMemoryStore(), await connect(), { tenant: fixed("acme"), clearFields: ["clear"] });
   const cyclic = {};
   cyclic.self = cyclic;
   let deep = [];
@@ -321,8 +322,8 @@ describe("values that JSON cannot hold", () => {
   });
 });
 
-describe("refusals", () => {
-  const keyring = new StandIn();
+describe("refusals", async () => {
+  const keyring = await connect();
   const make = (options, inner = new InMemoryStore()) => new SealedStore(inner, keyring, { tenant: fixed("acme"), ...options });
 
   test("options", async () => {
@@ -375,12 +376,13 @@ describe("refusals", () => {
   });
 });
 
-test("setup sets up both, start and stop are the inner store's, and so is what it does beyond a store", async () => {
-  const keyring = new StandIn();
+test("setup sets up both, start and stop are the inner store's, and so is what it does beyond a store", async (t) => {
+  const keyring = await connect();
+  const setups = t.mock.method(keyring, "setup");
   const inner = PostgresStore.fromConnString(await postgres(), { ttl: { defaultTtl: 5 }, ensureTables: false });
   const store = new SealedStore(inner, keyring, { tenant: fixed("acme") });
   await store.setup();
-  assert.equal(keyring.setups, 1);
+  assert.equal(setups.mock.callCount(), 1);
   await store.put(NS, "k", { a: 1 }, undefined, { ttl: 1e-9 });
   assert.equal((await store.getStats()).totalItems, 1);
   assert.equal(await store.sweepExpiredItems(), 1);
@@ -395,11 +397,11 @@ describe("the same items in Python", () => {
   const ITEMS = "from sealpoint.langgraph.items import ItemSealer\nargs = (key['tenant'], tuple(given['ns']), given['item'])\n";
   for (const apart of [undefined, ["text", "a/b~c", "looks"]]) {
     test(apart === undefined ? "every field by itself" : "some fields by themselves", async () => {
-      const keyring = new StandIn();
+      const keyring = await connect();
       const inner = new InMemoryStore();
       const store = new SealedStore(inner, keyring, { tenant: fixed("acme"), clearFields: ["kind", "rank"], seal: apart ? "whole" : "fields" });
+      const given = { key: handed(keyring, "acme"), ns: NS, item: "k", apart: apart ?? null };
       await store.put(NS, "k", VALUE);
-      const given = { key: keyring.handed("acme"), ns: NS, item: "k", apart: apart ?? null };
       const stored = inner.data.get(NS.join(":")).get("k").value;
       const opened = inPython(`${ITEMS}print(json.dumps(run(ItemSealer(keyring, (), None).open(*args, given['stored']), keyring)))`, { ...given, stored });
       assert.deepEqual(Object.entries(opened).sort(), Object.entries(VALUE).sort());
@@ -415,7 +417,7 @@ describe("the same items in Python", () => {
   const vectors = JSON.parse(readFileSync(new URL("../../../tests/vectors/store.json", import.meta.url))).vectors;
   for (const vector of vectors) {
     test(`vector ${vector.id}`, async () => {
-      const keyring = new StandIn();
+      const keyring = await connect();
       const program = `
 import pathlib
 sys.path.insert(0, given["reference"])
@@ -423,10 +425,10 @@ from sealpoint_ref import derive
 print(json.dumps(derive.key_check(bytes.fromhex(given["dek"]), "data", bytes.fromhex(given["dek_id"]), 1, given["tenant"]).hex()))`;
       const { dek, dek_id } = vector.key;
       const reference = new URL("../../../tests/reference", import.meta.url).pathname;
-      const check = inPython(program, { key: keyring.handed("x"), reference, dek, dek_id, tenant: vector.tenant });
+      const check = inPython(program, { key: handed(keyring, "x"), reference, dek, dek_id, tenant: vector.tenant });
       const bytes = (hex) => new Uint8Array(Buffer.from(hex, "hex"));
       const record = { tenant: vector.tenant, dekId: bytes(dek_id), dekPurpose: 1, version: 1, suite: 1, keyCheck: bytes(check) };
-      keyring.hold(vector.tenant, { key: DataKey.fromSecret(SecretKey.fromBytes(bytes(dek)), record) });
+      keyring._cache.insert(DataKey.fromSecret(SecretKey.fromBytes(bytes(dek)), record), { active: true });
       const inner = new InMemoryStore();
       inner.batch = async () => [{ namespace: vector.ns, key: vector.item, value: vector.stored }];
       const store = new SealedStore(inner, keyring, { tenant: fixed(vector.tenant) });

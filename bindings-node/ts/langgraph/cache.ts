@@ -3,9 +3,11 @@
 import { createHash } from "node:crypto";
 import { AsyncLocalStorageProviderSingleton } from "@langchain/core/singletons";
 import { BaseCache, type CacheFullKey, type CacheNamespace, type SerializerProtocol } from "@langchain/langgraph-checkpoint";
-import { _internal, Context, isSealed, isSealpointError, type TenantConfig, type TenantSource } from "sealpoint";
+import { _internal, Context, isSealed, isSealpointError, type Keyring, type TenantConfig, type TenantSource } from "sealpoint";
 import { borrowed } from "./borrowed.js";
-import { about, checkKeyring, type Keys, openTyped, sealBytes } from "./seals.js";
+import { where } from "./sealer.js";
+import { checkKeyring, openTyped, sealBytes } from "./seals.js";
+import { setUp } from "./setups.js";
 
 const { checkSource, fail, options, resolveTenant } = _internal;
 
@@ -37,12 +39,12 @@ export interface SealedCacheOptions {
 export class SealedCache<V = unknown> extends BaseCache<V> {
   readonly #inner: BaseCache<V>;
   readonly #storage: BaseCache<Uint8Array>;
-  readonly #keyring: Keys;
+  readonly #keyring: Keyring;
   readonly #source: TenantSource;
   #logged = false;
 
   /** Throws: `invalid_argument`. */
-  constructor(inner: BaseCache<V>, keyring: Keys, given: SealedCacheOptions) {
+  constructor(inner: BaseCache<V>, keyring: Keyring, given: SealedCacheOptions) {
     if (!(typeof inner === "object" && inner !== null && typeof inner.get === "function" && inner.serde !== undefined)) {
       throw fail("invalid_argument", "inner must be a cache (a BaseCache)");
     }
@@ -61,8 +63,7 @@ export class SealedCache<V = unknown> extends BaseCache<V> {
 
   /** Sets up the inner cache, if it has something to set up, and the keyring. */
   async setup(): Promise<void> {
-    await (this.#inner as { setup?: () => Promise<void> }).setup?.();
-    await this.#keyring.setup();
+    await setUp(this.#inner, this.#keyring);
   }
 
   async get(keys: CacheFullKey[]): Promise<{ key: CacheFullKey; value: V }[]> {
@@ -105,7 +106,7 @@ export class SealedCache<V = unknown> extends BaseCache<V> {
       return await openTyped(this.#keyring, envelope, position(tenant, key));
     } catch (error) {
       if (isSealpointError(error) && (error.code === "key_destroyed" || error.code === "key_disabled")) return undefined;
-      throw about(error, "a cached value");
+      throw where(error, "a cached value");
     }
   }
 

@@ -1,9 +1,10 @@
 /** What an item of a store looks like sealed (SPEC section 7.3): the only place that seals or opens one. */
 
-import { _internal, Context, isSealed, isSealpointError, type ManifestValue, manifestOpen, manifestPayload } from "sealpoint";
+import { _internal, Context, isSealed, isSealpointError, type Keyring, type ManifestValue, manifestOpen, manifestPayload } from "sealpoint";
 import type { Window } from "../migration.js";
 import { dumped, isPlain, loaded, written } from "./json.js";
-import { about, type Keys, openTyped, sealText } from "./seals.js";
+import { where } from "./sealer.js";
+import { openTyped, sealText } from "./seals.js";
 
 const { fail } = _internal;
 
@@ -26,7 +27,7 @@ export interface Prepared {
 export class ItemSealer {
   /** `apart` is the fields that are sealed by themselves; undefined: all that are not clear. */
   constructor(
-    private readonly keys: Keys,
+    private readonly keys: Keyring,
     private readonly clear: ReadonlySet<string>,
     private readonly apart: ReadonlySet<string> | undefined,
   ) {}
@@ -57,7 +58,7 @@ export class ItemSealer {
     try {
       payload = manifestPayload([clear], { parent: null, exact: true, channels: fields, metadata: rest });
     } catch (error) {
-      throw about(error, "the clear fields of an item");
+      throw where(error, "the clear fields of an item");
     }
     const envelope = await sealText(this.keys, payload, position(tenant, namespace, key), HOW);
     return Object.fromEntries([...Object.entries(clear), ...fields, [SEALED_KEY, envelope]]);
@@ -70,7 +71,7 @@ export class ItemSealer {
     try {
       return await this.#open(tenant, namespace, key, stored as Value, sealed);
     } catch (error) {
-      throw about(error, "an item of the store");
+      throw where(error, "an item of the store");
     }
   }
 

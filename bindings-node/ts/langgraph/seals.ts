@@ -1,42 +1,23 @@
-/** The keyring as the wrappers of stores, caches and serializers use it: the cache's synchronous path first. */
+/** Sealing and opening single values: the cache's synchronous path first, the keyring's own call where the key has to be loaded. */
 
-import type { Context, DekCache, Opened, SealOptions } from "sealpoint";
-import { _internal, isSealpointError } from "sealpoint";
+import { _internal, type Context, Keyring, type Opened, type SealOptions } from "sealpoint";
 
 const { fail } = _internal;
 
-/** What these wrappers need of a `Keyring`. */
-export interface Keys {
-  /** @internal */
-  readonly _cache: DekCache;
-  setup(): Promise<void>;
-  seal(payload: Uint8Array, context: Context, options?: SealOptions): Promise<Uint8Array>;
-  sealText(payload: Uint8Array, context: Context, options?: SealOptions): Promise<string>;
-  openTyped(sealed: Uint8Array | string, context: Context): Promise<Opened>;
-}
-
 /** Throws: `invalid_argument`. */
-export function checkKeyring(keyring: unknown): Keys {
-  const keys = keyring as Partial<Keys> | null | undefined;
-  if (typeof keys !== "object" || keys === null || keys._cache === undefined || typeof keys.openTyped !== "function") {
-    throw fail("invalid_argument", "keyring must be a Keyring: make one with await Keyring.connect(…)");
-  }
-  return keys as Keys;
+export function checkKeyring(keyring: unknown): Keyring {
+  if (!(keyring instanceof Keyring)) throw fail("invalid_argument", "keyring must be a Keyring: make one with Keyring.connect(…)");
+  return keyring;
 }
 
-export async function sealText(keys: Keys, payload: Uint8Array, at: Context, how: SealOptions): Promise<string> {
-  return keys._cache.sealText(payload, at, how) ?? (await keys.sealText(payload, at, how));
+export async function sealText(keyring: Keyring, payload: Uint8Array, at: Context, how: SealOptions): Promise<string> {
+  return keyring._cache.sealText(payload, at, how) ?? (await keyring.sealText(payload, at, how));
 }
 
-export async function sealBytes(keys: Keys, payload: Uint8Array, at: Context, how: SealOptions): Promise<Uint8Array> {
-  return keys._cache.seal(payload, at, how) ?? (await keys.seal(payload, at, how));
+export async function sealBytes(keyring: Keyring, payload: Uint8Array, at: Context, how: SealOptions): Promise<Uint8Array> {
+  return keyring._cache.seal(payload, at, how) ?? (await keyring.seal(payload, at, how));
 }
 
-export async function openTyped(keys: Keys, sealed: Uint8Array | string, at: Context): Promise<Opened> {
-  return keys._cache.openTyped(sealed, at) ?? (await keys.openTyped(sealed, at));
-}
-
-/** The same error, saying which value it was about. */
-export function about(error: unknown, what: string): unknown {
-  return isSealpointError(error) ? fail(error.code, `${what}: ${error.message}`) : error;
+export async function openTyped(keyring: Keyring, sealed: Uint8Array | string, at: Context): Promise<Opened> {
+  return keyring._cache.openTyped(sealed, at) ?? (await keyring.openTyped(sealed, at));
 }

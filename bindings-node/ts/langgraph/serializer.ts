@@ -1,8 +1,8 @@
 /** SealedSerializer: for those who can only pass a serializer. */
 
 import { JsonPlusSerializer, type SerializerProtocol } from "@langchain/langgraph-checkpoint";
-import { _internal, Context, isSealed, type TenantSource } from "sealpoint";
-import { checkKeyring, type Keys, openTyped, sealText } from "./seals.js";
+import { _internal, Context, isSealed, type Keyring, type TenantSource } from "sealpoint";
+import { checkKeyring, openTyped, sealText } from "./seals.js";
 
 const { checkSource, FromConfig, fail, options, resolveTenant } = _internal;
 
@@ -22,19 +22,19 @@ export interface SealedSerializerOptions {
 /**
  * A LangGraph serializer whose output is sealed for one tenant: an envelope in text form as a JSON string. Prefer `SealedSaver`.
  *
- * It works with MemorySaver, SqliteSaver (without filters on metadata), and caches. PostgresSaver fails on the first write: it wants metadata as an object; it also
- * keeps checkpoints as readable JSON. MongoDBSaver stores metadata a second time in the clear, and RedisSaver takes no serializer. Use `SealedSaver` with these.
+ * It works with MemorySaver, SqliteSaver (without filters on metadata), and caches. PostgresSaver fails on the first write, since it wants metadata as an object; it
+ * would keep checkpoints as readable JSON, too. MongoDBSaver stores metadata a second time in the clear, and RedisSaver takes no serializer. Use `SealedSaver` there.
  *
  * A serializer sees neither the row nor the config, so this leaves open what `SealedSaver` closes: values are bound to the tenant, not to their place. Whoever writes
  * the database can move them between threads, checkpoints and channels of one tenant, or put an older value back, and they open.
  */
 export class SealedSerializer implements SerializerProtocol {
-  readonly #keyring: Keys;
+  readonly #keyring: Keyring;
   readonly #source: TenantSource;
   readonly #serde: SerializerProtocol;
 
   /** Throws: `invalid_argument`. */
-  constructor(keyring: Keys, given: SealedSerializerOptions) {
+  constructor(keyring: Keyring, given: SealedSerializerOptions) {
     const { tenant, inner = new JsonPlusSerializer() } = options(given, ["tenant", "inner"]);
     this.#keyring = checkKeyring(keyring);
     this.#source = checkSource(tenant);

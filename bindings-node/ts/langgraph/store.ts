@@ -11,13 +11,14 @@ import {
   type SearchItem,
   type SearchOperation,
 } from "@langchain/langgraph-checkpoint";
-import { _internal, isSealed, type Migration, type Mode, type TenantConfig, type TenantSource } from "sealpoint";
+import { _internal, isSealed, type Keyring, type Migration, type Mode, type TenantConfig, type TenantSource } from "sealpoint";
 import { embeddingWith, hasIndex } from "./borrowed.js";
 import { Embedder } from "./embedder.js";
 import { checkFilter, matches } from "./filters.js";
 import { ItemSealer, type Prepared, SEALED_KEY, type Value } from "./items.js";
 import { Queued } from "./queued.js";
-import { checkKeyring, type Keys } from "./seals.js";
+import { checkKeyring } from "./seals.js";
+import { setUp } from "./setups.js";
 
 const { checkMode, checkSource, Fixed, fail, flag, options, resolveTenant, text } = _internal;
 
@@ -89,7 +90,7 @@ export class SealedStore extends BaseStore {
   declare readonly getStats?: () => Promise<unknown>;
 
   readonly #inner: BaseStore;
-  readonly #keyring: Keys;
+  readonly #keyring: Keyring;
   readonly #source: TenantSource;
   readonly #clear: ReadonlySet<string>;
   readonly #embed: readonly string[];
@@ -100,7 +101,7 @@ export class SealedStore extends BaseStore {
   readonly #sealer: ItemSealer;
 
   /** Throws: `invalid_argument`. */
-  constructor(inner: BaseStore, keyring: Keys, given: SealedStoreOptions) {
+  constructor(inner: BaseStore, keyring: Keyring, given: SealedStoreOptions) {
     super();
     if (!(typeof inner === "object" && inner !== null && typeof inner.batch === "function")) {
       throw fail("invalid_argument", "inner must be a store (a BaseStore)");
@@ -138,8 +139,7 @@ export class SealedStore extends BaseStore {
 
   /** Sets up the inner store and the keyring. */
   async setup(): Promise<void> {
-    await (this.#inner as { setup?: () => Promise<void> }).setup?.();
-    await this.#keyring.setup();
+    await setUp(this.#inner, this.#keyring);
   }
 
   override start(): void | Promise<void> {
