@@ -59,6 +59,24 @@ test("refusals", async () => {
   await refused("invalid_argument", () => new SealedStore(inner, keyring, options({ embed: [] })).search(NS, { query: "x" }));
 });
 
+test("what the inner store is told to embed: nothing, unless embed names it and the caller does not say false", async () => {
+  for (const [embed, index, told] of [
+    [[], undefined, false],
+    [[], [], false],
+    [["text"], undefined, ["text"]],
+    [["text"], false, false],
+    [["text", "absent"], undefined, ["text"]],
+    [["absent"], undefined, []],
+  ]) {
+    const { inner } = memory();
+    const asked = [];
+    const store = new SealedStore(inner, await connect(), options({ embed }));
+    inner.batch = async (ops) => asked.push(...ops) && [undefined];
+    await store.put(NS, "k", { text: "a" }, index);
+    assert.deepEqual(asked[0].index, told);
+  }
+});
+
 test("an embedder that is asked after the call is refused, not handed an envelope", async () => {
   const { inner, embeddings } = memory();
   const store = new SealedStore(inner, await connect(), options());

@@ -92,6 +92,15 @@ for (const [name, open] of Object.entries(backends)) {
       });
     }
 
+    test("what a caller does to an item's clear fields stays with the caller", async () => {
+      const [ns, store] = [fresh(), sealed({ clearFields: ["tags"] })];
+      const tags = ["a"];
+      await store.put(ns, "k", { tags });
+      tags.push("b");
+      for (const item of [await store.get(ns, "k"), ...(await store.search(ns))]) item.value.tags.push("c");
+      assert.deepEqual((await store.get(ns, "k")).value, { tags: ["a"] });
+    });
+
     test("a batch does its reads before its writes and answers in order", async () => {
       const [ns, store] = [fresh(), sealed()];
       await store.put(ns, "a", { n: 1 });
