@@ -20,7 +20,7 @@ const WAIT_MS = 1000;
 const { wasm: _, "skip-missing": __, ...comparing } = harness.COMPARING;
 const options = harness.options("How long sealing holds up the event loop with 50 threads at once.", comparing);
 const output = harness.output(options, "node-loop.json");
-const rounds = options.rounds ?? (options.quick ? 2 : 9);
+const rounds = options.rounds ?? (options.quick ? 1 : 9);
 const { connect, sealed } = (await harness.available({ sealpoint: () => sealing(options.package) }, false)).sealpoint;
 const draw = drawing(3);
 const work = await workload(MESSAGES, STEPS, () => sleep(draw(WAIT_MS)));
