@@ -22,7 +22,7 @@ export { Migration, type Mode, type Unsealed } from "./migration.js";
 export type { Opened, SealOptions } from "./seal.js";
 export type { StoreSource } from "./stores/open.js";
 export { PostgresStore } from "./stores/postgres.js";
-export type { KeyStore, StoredDek, StoreSettings, TenantRecord, WrapRecord } from "./stores/records.js";
+export type { KeyStore, PostgresPool, StoredDek, StoreSettings, TenantRecord, WrapRecord } from "./stores/records.js";
 export { SqliteStore } from "./stores/sqlite.js";
 export { type Fixed, type FromConfig, fixed, fromConfig, type TenantConfig, type TenantSource, tenantScope } from "./tenants.js";
 export type { ContextPairs, ContextValue, ManifestValue } from "./transport.js";

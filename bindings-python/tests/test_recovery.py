@@ -170,6 +170,16 @@ def test_keygen_makes_a_pair(tmp_path: Path) -> None:
     assert (tmp_path / "other.pub").read_text().strip() == made.public.to_text()
 
 
+def test_keygen_leaves_no_half_alone(tmp_path: Path) -> None:
+    (tmp_path / "there.pub").write_text("precious")
+    for public in ("there.pub", "absent/recovery.pub"):
+        done = keygen("--public-file", public, "--file", "secret")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert not (tmp_path / "secret").exists()
+    assert keygen("--public-file", "there.pub").stdout == ""
+    assert (tmp_path / "there.pub").read_text() == "precious"
+
+
 def test_keygen_prints_a_qr_code_of_the_secret(capsys: pytest.CaptureFixture[str]) -> None:
     segno = pytest.importorskip("segno")
     assert main(["keygen", "--recovery", "--public-file", "recovery.pub", "--qr"]) == 0

@@ -288,7 +288,9 @@ describe("what is refused before anything is connected", () => {
       code(Keyring.connect(store, given), "invalid_argument", words));
   }
 
-  test("a key service of a later release", () => code(Keyring.connect("memory:", { kek: "aws-kms://arn:aws:kms:x" }), "missing_dependency"));
+  test("a key service of a later release", async () => {
+    for (const later of ["aws-kms://arn:aws:kms:x", "recovery:recovery.pub"]) await code(Keyring.connect("memory:", { kek: later }), "missing_dependency");
+  });
 
   test("a KEK file that others can read, and what is no KEK file", { skip: process.platform === "win32" && "no modes there" }, async () => {
     const path = join(folder(), "kek");
@@ -353,6 +355,12 @@ describe("SQLite", () => {
     writeFileSync(path, "this is no database, and long enough to be told from one: ".repeat(20));
     await code(Keyring.connect(`sqlite:///${path}`, { kek }), "store_invalid", /no SQLite database/);
     await code(Keyring.connect(`sqlite:///${join(path, "..", "absent", "keys.db")}`, { kek }), "store_unavailable", /folder/);
+    const newer = await STORES.sqlite();
+    const made = await Keyring.connect(newer, { kek });
+    await made.setup();
+    await sql(newer, "UPDATE sealpoint_settings SET schema_version = 99; DROP TABLE sealpoint_wraps");
+    await code(made.setup(), "store_invalid", /upgrade/);
+    assert.equal(new Database(newer.slice(10)).prepare("SELECT count(*) AS n FROM sqlite_master WHERE name = 'sealpoint_wraps'").get().n, 0, "left alone");
     const other = join(folder(), "other.db");
     new Database(other).exec("CREATE TABLE sealpoint_settings (id)").close();
     await code(Keyring.connect(`sqlite:///${other}`, { kek }), "store_invalid");
@@ -424,6 +432,22 @@ describe("Postgres", () => {
       await pool?.end();
     });
   }
+
+  test("a defect of the client is no outage", async () => {
+    const pool = new pg.Pool({ connectionString: await postgres() });
+    const keyring = await Keyring.connect(pool, { kek });
+    await keyring.setup();
+    const connect = pool.connect.bind(pool);
+    pool.connect = async () => {
+      const client = await connect();
+      const query = client.query.bind(client);
+      client.query = (statement) => (statement.values ? Promise.reject(new TypeError(PLAINTEXT)) : query(statement));
+      return client;
+    };
+    assert.equal((await code(keyring.load(TENANT), "internal")).retryable, false);
+    await keyring.close();
+    await pool.end();
+  });
 
   test("a tenant with a NUL character is refused", async () => {
     const keyring = await Keyring.connect(await postgres(), { kek });

@@ -15,7 +15,7 @@ import type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./
 const WRAP_ALG = "sealpoint-v1";
 const MAX_FILE_LEN = 4096;
 const KNOWN_SCHEMES = ["env", "file"];
-const LATER_SCHEMES = ["aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11"];
+const LATER_SCHEMES = ["aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11", "recovery"];
 const KNOWN = KNOWN_SCHEMES.map((scheme) => `${scheme}:`).join(" and ");
 
 /**

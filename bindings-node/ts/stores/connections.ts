@@ -116,9 +116,10 @@ async function transact<T>(client: PoolClient, work: (query: Query) => Promise<T
  */
 async function within<T>(ms: number, work: Promise<T>, client: PoolClient): Promise<T> {
   client.on("error", unheard);
+  const tooLate = fail("store_unavailable", `the key store did not answer within ${ms / 1000} seconds: try again`);
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(fail("store_unavailable", `the key store did not answer within ${ms / 1000} seconds: try again`)), ms);
+    timer = setTimeout(reject, ms, tooLate);
   });
   let broken = true;
   try {
@@ -127,7 +128,7 @@ async function within<T>(ms: number, work: Promise<T>, client: PoolClient): Prom
     return result;
   } catch (error) {
     work.catch(() => {});
-    broken = isSealpointError(error) ? error.message.includes("did not answer") : wasLost(error);
+    broken = error === tooLate || (!isSealpointError(error) && wasLost(error));
     throw error;
   } finally {
     clearTimeout(timer);
@@ -164,7 +165,12 @@ function sqlState(error: unknown): string | undefined {
 /** Whether it was the connection that failed, so that another one may serve. */
 function wasLost(error: unknown): boolean {
   const state = sqlState(error);
-  return state === undefined || state.startsWith("08") || state.startsWith("57P0");
+  return state === undefined ? !isDefect(error) : state.startsWith("08") || state.startsWith("57P0");
+}
+
+/** What no server and no network causes. */
+function isDefect(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }
 
 /** Why there is no connection. */
@@ -178,6 +184,7 @@ function unreachable(error: unknown, pool: Pool): SealpointError {
 
 function typed(error: unknown): SealpointError {
   const state = sqlState(error);
+  if (isDefect(error)) return fail("internal", `the key store's client failed: ${(error as Error).name}`);
   if (state === undefined) return fail("store_unavailable", "the connection to the key store was lost: try again");
   const [, code, message] = FAILURES.find(([prefix]) => state.startsWith(prefix)) ?? ["", undefined, ""];
   if (code !== undefined) return fail(code, message);

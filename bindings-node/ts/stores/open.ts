@@ -1,13 +1,12 @@
 /** A key store from what `Keyring.connect` takes. */
 
-import type { Pool } from "pg";
 import { fail } from "../errors.js";
 import { MemoryStore } from "./memory.js";
 import { isPool, PostgresStore } from "./postgres.js";
-import type { KeyStore } from "./records.js";
+import type { KeyStore, PostgresPool } from "./records.js";
 import { SqliteStore } from "./sqlite.js";
 
-export type StoreSource = string | Pool | KeyStore;
+export type StoreSource = string | PostgresPool | KeyStore;
 
 const METHODS = ["setup", "settings", "canaries", "addCanary", "tenant", "dek", "activeDek", "nextVersion", "createDek"] as const;
 

@@ -5,7 +5,17 @@ import { text } from "../check.js";
 import { fail } from "../errors.js";
 import { hide } from "../hide.js";
 import { type Query, Transactions } from "./connections.js";
-import { type KeyStore, NOT_SET_UP, now, SCHEMA_VERSION, type StoredDek, type StoreSettings, type TenantRecord, type WrapRecord } from "./records.js";
+import {
+  type KeyStore,
+  NOT_SET_UP,
+  now,
+  type PostgresPool,
+  SCHEMA_VERSION,
+  type StoredDek,
+  type StoreSettings,
+  type TenantRecord,
+  type WrapRecord,
+} from "./records.js";
 
 /** The advisory lock under which setup() works, in every language: "sealpoin" in ASCII. */
 const SETUP_LOCK = "8315159405380200814";
@@ -59,11 +69,11 @@ export class PostgresStore implements KeyStore {
    *
    * Throws: `invalid_argument`, `missing_dependency`.
    */
-  constructor(source: string | Pool, given?: { schema?: string }) {
+  constructor(source: string | PostgresPool, given?: { schema?: string }) {
     const { schema, ...unknown } = given ?? {};
     if (Object.keys(unknown).length > 0) throw fail("invalid_argument", "the one option of a PostgresStore is schema");
     this.#schema = schemaName(schema);
-    this.#transactions = new Transactions(source);
+    this.#transactions = new Transactions(source as string | Pool);
     const prefix = this.#schema === undefined ? "" : `${quoted(this.#schema)}.`;
     this.#names = Object.fromEntries(TABLES.map((table) => [table, `${prefix}${quoted(`sealpoint_${table}`)}`])) as Record<Table, string>;
   }
@@ -193,8 +203,8 @@ export class PostgresStore implements KeyStore {
 hide(PostgresStore);
 
 /** Whether this is a pool of pg, whichever copy of it. */
-export function isPool(source: object): source is Pool {
-  const { connect, query, totalCount, idleCount } = source as Partial<Pool>;
+export function isPool(source: object): source is PostgresPool {
+  const { connect, query, totalCount, idleCount } = source as Partial<PostgresPool>;
   return typeof connect === "function" && typeof query === "function" && typeof totalCount === "number" && typeof idleCount === "number";
 }
 

@@ -82,6 +82,15 @@ export interface KeyStore {
   close?(): Promise<void>;
 }
 
+/** What is needed of a `pg.Pool`, as far as types go: this package's declarations name no other package. */
+export interface PostgresPool {
+  connect(): Promise<unknown>;
+  // biome-ignore lint/suspicious/noExplicitAny: that of pg has many forms, none of which is called here
+  query(...statement: any[]): unknown;
+  readonly totalCount: number;
+  readonly idleCount: number;
+}
+
 /** Microseconds since 1970-01-01 UTC. */
 export function now(): number {
   return Date.now() * 1000;

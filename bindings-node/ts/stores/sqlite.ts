@@ -9,7 +9,17 @@ import type Database from "better-sqlite3";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
 import { hide } from "../hide.js";
 import { needed, optional } from "../platform.js";
-import { type KeyStore, NOT_SET_UP, now, SCHEMA_VERSION, type StoredDek, type StoreSettings, type TenantRecord, type WrapRecord } from "./records.js";
+import {
+  checkedSettings,
+  type KeyStore,
+  NOT_SET_UP,
+  now,
+  SCHEMA_VERSION,
+  type StoredDek,
+  type StoreSettings,
+  type TenantRecord,
+  type WrapRecord,
+} from "./records.js";
 
 type Connection = Database.Database;
 type Failure = { name: string; code?: string; message: string };
@@ -57,12 +67,21 @@ export class SqliteStore implements KeyStore {
 
   async setup(maxTtl: number): Promise<void> {
     try {
-      await this.settings();
+      const found = await this.settings();
+      if (found !== undefined) checkedSettings(found); // a newer schema is left alone
     } catch (error) {
       if (!isSealpointError(error) || !error.message.includes(NOT_SET_UP)) throw error; // what is missing, setup is there to create
     }
     this.#create();
-    await this.#patiently(() => this.#using(this.#connect(false), (db) => db.pragma("journal_mode = WAL"))); // faster; where it cannot be had, the default serves
+    await this.#patiently(() =>
+      this.#using(this.#connect(false), (db) => {
+        try {
+          db.pragma("journal_mode = WAL");
+        } catch (error) {
+          if (isBusy(error)) throw error; // otherwise: it is faster, but where it cannot be had, the default serves
+        }
+      }),
+    );
     await this.#transaction(true, (db) => {
       db.exec(TABLES);
       db.prepare("INSERT OR IGNORE INTO sealpoint_settings VALUES (1, ?, ?)").run(SCHEMA_VERSION, maxTtl);

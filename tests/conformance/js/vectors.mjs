@@ -155,7 +155,7 @@ const RUN = {
       check("output", this.api.canarySecret(vector.kek_uri).expose(), fromHex(vector.output));
     },
     "cache-namespace"() {
-      throw new Unreachable("for LangGraph's caches, which this package does not wrap");
+      throw new Unreachable("the namespace of a cache is not given away by itself");
     },
     expand: noHazmat,
     "body-key": noHazmat,

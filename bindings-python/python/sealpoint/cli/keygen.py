@@ -53,13 +53,21 @@ def _make_recovery_key(arguments: argparse.Namespace) -> None:
     if arguments.public_file is None:
         raise InvalidArgumentError("invalid_argument", "--recovery needs --public-file PATH for the public half")
     qr = _qr_encoder() if arguments.qr else None
+    if os.path.lexists(arguments.public_file):
+        raise _exists(arguments.public_file)
     key = RecoveryKey.generate()
     secret = key.to_text()
-    if arguments.file is not None:
-        _write_new(arguments.file, secret, 0o600)
-    _write_new(arguments.public_file, key.public.to_text(), 0o644)
+    # The secret half first: a public half whose secret half was lost would be worse than none.
     if arguments.file is None:
-        print(secret)
+        print(secret, flush=True)
+    else:
+        _write_new(arguments.file, secret, 0o600)
+    try:
+        _write_new(arguments.public_file, key.public.to_text(), 0o644)
+    except BaseException:
+        if arguments.file is not None:
+            os.unlink(arguments.file)
+        raise
     if qr is not None:
         qr(secret)
     if arguments.file is None and sys.stdout.isatty():
@@ -87,7 +95,7 @@ def _write_new(path: str, key: str, mode: int) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     except FileExistsError:
-        raise InvalidArgumentError("invalid_argument", f"{path} exists, and a key is never overwritten: choose another path") from None
+        raise _exists(path) from None
     except (OSError, ValueError) as error:
         raise InvalidArgumentError("invalid_argument", f"{path} cannot be created: {getattr(error, 'strerror', error)}") from None
     try:
@@ -106,3 +114,7 @@ def _new_kek() -> str:
         return base64.b64encode(secret).decode()
     finally:
         secret[:] = bytes(len(secret))
+
+
+def _exists(path: str) -> InvalidArgumentError:
+    return InvalidArgumentError("invalid_argument", f"{path} exists, and a key is never overwritten: choose another path")
