@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import CONTEXT, KEK, PLAINTEXT, TENANT, FakeKms, assert_error
+from support import CONTEXT, KEK, OTHER_CONTEXT, OTHER_KEK_TEXT, PLAINTEXT, TENANT, FakeKms, assert_error
 
 from sealpoint import Keyring, SealpointError
 from sealpoint._native import RecoveryKey, RecoveryPublicKey, SecretKey, secrets_equal, wrap_context
@@ -81,7 +81,7 @@ def test_the_public_half_opens_nothing(key: RecoveryKey) -> None:
     provider = RecoveryProvider(key.public.to_text())
     with pytest.raises(SealpointError) as caught:
         provider.unwrap(provider.wrap(SecretKey.generate(), WRAP), WRAP)
-    assert_error(caught.value, "kms_denied", "sealpoint recover")
+    assert_error(caught.value, "kms_denied", "OfflineRecoveryProvider")
 
 
 def test_an_outage_of_the_other_kek_is_that_keks_error(key: RecoveryKey) -> None:
@@ -97,20 +97,49 @@ def test_an_outage_of_the_other_kek_is_that_keks_error(key: RecoveryKey) -> None
 
 
 def test_with_the_other_kek_gone_the_secret_half_opens_and_seals_nothing(key: RecoveryKey) -> None:
-    lost = FakeKms("fake:lost")
-    with Keyring.connect(STORE, kek=[lost, key.public.to_text()]) as keyring:
+    with Keyring.connect(STORE, kek=[FakeKms("fake:lost"), key.public.to_text()]) as keyring:
         keyring.setup()
         sealed = keyring.seal(PLAINTEXT, CONTEXT)
-    other = FakeKms("fake:lost")
-    other.fail("kms_denied")
-    offline = OfflineRecoveryProvider(key.to_text())
-    with closing(sqlite3.connect("keys.db")) as db, db:  # as a first connection with other KEKs leaves it
-        db.execute("DELETE FROM sealpoint_canaries")
-    with Keyring.connect(STORE, kek=[other, offline]) as keyring:
+    new = FakeKms("fake:new", OTHER_KEK_TEXT)
+    with pytest.raises(SealpointError) as caught:
+        Keyring.connect(STORE, kek=[new, key.public.to_text()])  # the public half proves nothing
+    assert_error(caught.value, "key_not_found")
+    with Keyring.connect(STORE, kek=[new, OfflineRecoveryProvider(key.to_text())]) as keyring:
         assert keyring.open(sealed, CONTEXT) == PLAINTEXT
+        keyring.setup()
+        assert {uri for (uri,) in rows("SELECT kek_uri FROM sealpoint_canaries")} == {"fake:lost", "fake:new"}
         with pytest.raises(SealpointError) as caught:
             keyring.seal(PLAINTEXT, CONTEXT)
-        assert_error(caught.value, "kms_denied")
+        assert_error(caught.value, "key_not_found")
+        assert keyring.open(keyring.seal(PLAINTEXT, OTHER_CONTEXT), OTHER_CONTEXT) == PLAINTEXT  # a new tenant, under the new KEK
+    with Keyring.connect(STORE, kek=[new, OfflineRecoveryProvider(RecoveryKey.generate().to_text())]) as keyring:
+        with pytest.raises(SealpointError) as caught:
+            keyring.open(sealed, CONTEXT)
+        assert_error(caught.value, "key_not_found")
+
+
+def test_keys_from_before_are_wrapped_for_the_recovery_key_by_rewrap(key: RecoveryKey) -> None:
+    with Keyring.connect(STORE, kek=KEK) as keyring:
+        keyring.setup()
+        sealed = [keyring.seal(PLAINTEXT, context) for context in (CONTEXT, OTHER_CONTEXT)]
+    uri = f"recovery:{key.public.recovery_id.hex()}"
+    with Keyring.connect(STORE, kek=[KEK, key.public.to_text()]) as keyring:
+        report = keyring.rewrap(KEK, uri)
+        assert (report.wrapped, report.verified, report.complete, report.failed) == (2, 0, True, 0)
+        assert keyring.rewrap(KEK, uri).wrapped == 0
+    assert rows("SELECT kek_uri FROM sealpoint_canaries") == [(KEK,)]
+    new = FakeKms("fake:new", OTHER_KEK_TEXT)
+    with Keyring.connect(STORE, kek=[new, OfflineRecoveryProvider(key.to_text())]) as keyring:
+        assert [keyring.open(one, at) for one, at in zip(sealed, (CONTEXT, OTHER_CONTEXT), strict=True)] == [PLAINTEXT] * 2
+
+
+def test_the_command_wraps_keys_from_before_too(key: RecoveryKey, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Keyring.connect(STORE, kek=KEK) as keyring:
+        keyring.setup()
+        keyring.load(TENANT)
+    (tmp_path / "recovery.pub").write_text(key.public.to_text())
+    assert main(["rewrap", "--store", STORE, "--from", KEK, "--to", "recovery:recovery.pub"]) == 0, capsys.readouterr().err
+    assert rows("SELECT count(*) FROM sealpoint_wraps WHERE kek_uri LIKE 'recovery:%'") == [(1,)]
 
 
 def test_a_planted_recovery_wrap_is_refused(key: RecoveryKey) -> None:
@@ -121,7 +150,6 @@ def test_a_planted_recovery_wrap_is_refused(key: RecoveryKey) -> None:
     planted = key.public.wrap(SecretKey.generate(), wrap_context(tenant=TENANT, dek_id=dek_id, dek_purpose=1, suite=1))  # type: ignore[arg-type]
     with closing(sqlite3.connect("keys.db")) as db, db:
         db.execute("UPDATE sealpoint_wraps SET wrapped = ? WHERE kek_uri LIKE 'recovery:%'", (planted,))
-        db.execute("DELETE FROM sealpoint_canaries")
     absent = FakeKms("fake:absent")
     with Keyring.connect(STORE, kek=[absent, OfflineRecoveryProvider(key.to_text())]) as keyring, pytest.raises(SealpointError) as caught:
         keyring.open(sealed, CONTEXT)

@@ -33,6 +33,7 @@ class Keks:
         """Raises: `invalid_argument`, and what `provider_from_uri` raises."""
         listed = list(kek) if isinstance(kek, (list, tuple)) else [kek]
         self.providers = tuple(_provider(one) for one in listed)
+        self._configured = {one: provider for one, provider in zip(listed, self.providers, strict=True) if isinstance(one, str)}
         uris = [provider.uri for provider in self.providers]
         if not uris:
             raise InvalidArgumentError("invalid_argument", "kek= names no KEK")
@@ -45,10 +46,15 @@ class Keks:
             )
 
     def named(self, uri: str) -> KeyManagementProvider:
-        """Raises: `invalid_argument` (the configuration names no such KEK)."""
+        """By its name in the key table, or as the configuration spells it: a module's or a file's path is no part of the name.
+
+        Raises: `invalid_argument` (the configuration names no such KEK).
+        """
         for provider in self.providers:
             if provider.uri == uri:
                 return provider
+        if uri in self._configured:
+            return self._configured[uri]
         raise InvalidArgumentError("invalid_argument", "this keyring has no KEK of that URI: name it in kek=, beside the others")
 
     def wrap(self, secret: SecretKey, context: Context) -> tuple[WrapRecord, ...]:
@@ -81,9 +87,14 @@ class Keks:
         raise KeyNotFoundError("key_not_found", "no KEK of this configuration opens this key: add to kek= the KEK that it was wrapped by")
 
     @property
-    def openers(self) -> tuple[KeyManagementProvider, ...]:
-        """Those that open what they wrapped: each has a canary."""
-        return tuple(provider for provider in self.providers if provider.capabilities.can_unwrap)
+    def with_canary(self) -> tuple[KeyManagementProvider, ...]:
+        """All but recovery keys (SPEC section 6.4)."""
+        return tuple(provider for provider in self.providers if not _is_recovery(provider))
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the secret half of a recovery key is here: it proves itself by what it opens, in whatever key store."""
+        return any(_is_recovery(provider) and provider.capabilities.can_unwrap for provider in self.providers)
 
     def make_canary(self, provider: KeyManagementProvider) -> bytes:
         """SPEC section 6.2."""
@@ -131,6 +142,10 @@ def _provider(kek: object) -> KeyManagementProvider:
     if not is_uri(kek.uri):
         raise InvalidArgumentError("invalid_argument", "a provider's uri is a string such as my-kms:key-1")
     return kek
+
+
+def _is_recovery(provider: KeyManagementProvider) -> bool:
+    return scheme_of(provider.uri) == "recovery"
 
 
 def _unwrap(provider: KeyManagementProvider, wrapped: WrappedKey, context: Context) -> SecretKey:

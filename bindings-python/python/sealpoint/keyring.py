@@ -117,7 +117,7 @@ class Keyring(Lifecycle):
         self._store.setup(math.ceil(max(self._cache_ttl, DEFAULT_CACHE_TTL_S)))
         present = self._store.canaries()
         self._require_known(present)
-        for provider in self._keks.openers:
+        for provider in self._keks.with_canary:
             if provider.uri not in present:
                 self._store.add_canary(provider.uri, self._keks.make_canary(provider))
         settings = self._store.settings()
@@ -275,7 +275,7 @@ class Keyring(Lifecycle):
         except SealpointError as error:
             return Health("failed", error.code, ())
         keks = []
-        for provider in self._keks.openers:
+        for provider in self._keks.with_canary:
             code = None if provider.uri in canaries else "key_not_found"
             try:
                 if code is None:
@@ -354,13 +354,14 @@ class Keyring(Lifecycle):
             )
         canaries = self._store.canaries()
         self._require_known(canaries)
-        for provider in self._keks.openers:
+        for provider in self._keks.with_canary:
             if provider.uri in canaries:
                 self._keks.check_canary(provider, canaries[provider.uri])
 
     def _require_known(self, canaries: Mapping[str, bytes]) -> None:
         """A key store and a configuration that share no KEK do not belong together."""
-        if canaries and not any(provider.uri in canaries for provider in self._keks.openers):
+        known = self._keks.recovers or any(provider.uri in canaries for provider in self._keks.with_canary)
+        if canaries and not known:
             raise KeyNotFoundError(
                 "key_not_found",
                 "this key store was set up with other KEKs than those of kek=: name one of them; "

@@ -1,7 +1,8 @@
 """Recovery keys: a KEK whose secret half is kept offline (SPEC section 6.4).
 
-With the public half among the KEKs of `kek=`, each new DEK is also wrapped for the recovery key; should every other KEK be lost,
-`sealpoint recover` opens those wraps with the secret half. `sealpoint keygen --recovery` makes a pair.
+With the public half among the KEKs of `kek=`, each new DEK is also wrapped for the recovery key. Should every other KEK be lost, a keyring
+with `OfflineRecoveryProvider` and a new KEK opens everything that was sealed, and seals nothing under the DEKs that came so.
+`sealpoint keygen --recovery` makes a pair.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ class RecoveryProvider:
 
     def unwrap(self, _wrapped: WrappedKey, _context: Context, /) -> SecretKey:
         """Always `kms_denied`: the secret half is elsewhere."""
-        raise KmsError("kms_denied", "the secret half of the recovery key is kept offline: `sealpoint recover` opens what it wrapped")
+        raise KmsError(
+            "kms_denied", "the recovery key's secret half is kept offline: OfflineRecoveryProvider opens what was wrapped for it"
+        )
 
 
 @final

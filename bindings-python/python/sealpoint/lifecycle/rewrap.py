@@ -17,6 +17,7 @@ MAX_PASSES = 10
 def rewrap(keys: Keys, from_uri: str, to_uri: str, *, dry_run: bool, progress: Progress | None) -> RewrapReport:
     """See `Keyring.rewrap`."""
     source, target = keys.keks.named(from_uri), keys.keks.named(to_uri)
+    from_uri, to_uri = source.uri, target.uri
     if not source.capabilities.authenticates:
         raise InvalidArgumentError(
             "invalid_argument", "wraps of the KEK to rewrap from can be made by anyone: name one whose wraps authenticate"
@@ -27,7 +28,7 @@ def rewrap(keys: Keys, from_uri: str, to_uri: str, *, dry_run: bool, progress: P
             "invalid_argument",
             "this KEK does not tell its versions, so what is done could not be told from what is not: rewrap to another KEK",
         )
-    if not dry_run:
+    if not dry_run and target.capabilities.can_unwrap:
         _ensure_canary(keys.store, keys.keks, target)
     job = _Rewrap(keys, from_uri, target, version, dry_run, progress)
     wrapped = last = job.run_pass(verify=False)
@@ -97,10 +98,10 @@ class _Rewrap:
         if done and not verify:
             return None
         context = context_of(record)
-        if old is not None:  # a planted one is not replaced
+        if old is not None and self._target.capabilities.can_unwrap:  # a planted one is not replaced
             self._keys.prove(record, (old,), context, authenticated=False)
+            self.verified += done
         if done:
-            self.verified += 1
             return None
         through = (there[self._from],) if self._from in there else record.wraps
         secret = self._keys.prove(record, through, context)
