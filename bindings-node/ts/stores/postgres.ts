@@ -6,6 +6,7 @@ import { fail } from "../errors.js";
 import { hide } from "../hide.js";
 import { type Query, Transactions } from "./connections.js";
 import {
+  dekFromRows,
   type KeyStore,
   NOT_SET_UP,
   now,
@@ -14,7 +15,6 @@ import {
   type StoredDek,
   type StoreSettings,
   type TenantRecord,
-  type WrapRecord,
 } from "./records.js";
 
 /** The advisory lock under which setup() works, in every language: "sealpoin" in ASCII. */
@@ -228,27 +228,8 @@ async function active(query: Query, tenant: string, dekPurpose: number): Promise
 function record(rows: readonly Record<string, unknown>[]): StoredDek | undefined {
   const [row] = rows;
   if (row === undefined) return undefined;
-  const wraps = rows.filter(({ kek_uri }) => kek_uri !== null);
-  return {
-    dekId: row.dek_id,
-    tenant: row.tenant,
-    dekPurpose: row.purpose,
-    suite: row.suite,
-    version: row.version,
-    state: row.state,
-    keyCheck: row.key_check,
-    createdAt: row.created_at,
-    shreddedAt: row.shredded_at,
-    wraps: wraps.map(
-      (wrap) =>
-        ({
-          kekUri: wrap.kek_uri,
-          kekVersion: wrap.kek_version,
-          wrapAlg: wrap.wrap_alg,
-          wrapped: wrap.wrapped,
-          createdAt: wrap.wrapped_at,
-          verifiedAt: wrap.verified_at,
-        }) as WrapRecord,
-    ),
-  } as StoredDek; // as far as rows go: the keyring checks it
+  return dekFromRows(
+    row,
+    rows.filter(({ kek_uri }) => kek_uri !== null),
+  );
 }

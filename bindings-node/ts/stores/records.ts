@@ -133,6 +133,29 @@ export function checkedCanary(wrapped: unknown): Uint8Array {
   return wrapped;
 }
 
+/** A DEK from its row and those of its wraps, by the names of the columns, but `wrapped_at` for a wrap's `created_at`. As far as rows go: the keyring checks it. */
+export function dekFromRows(row: Record<string, unknown>, wraps: readonly Record<string, unknown>[]): StoredDek {
+  return {
+    dekId: row.dek_id,
+    tenant: row.tenant,
+    dekPurpose: row.purpose,
+    suite: row.suite,
+    version: row.version,
+    state: row.state,
+    keyCheck: row.key_check,
+    createdAt: row.created_at,
+    shreddedAt: row.shredded_at,
+    wraps: wraps.map((wrap) => ({
+      kekUri: wrap.kek_uri,
+      kekVersion: wrap.kek_version,
+      wrapAlg: wrap.wrap_alg,
+      wrapped: wrap.wrapped,
+      createdAt: wrap.wrapped_at,
+      verifiedAt: wrap.verified_at,
+    })),
+  } as StoredDek;
+}
+
 function demand(holds: boolean): void {
   if (!holds) throw fail("store_invalid", "a row of the key store is not as sealpoint writes it: it was changed, or written by something else");
 }

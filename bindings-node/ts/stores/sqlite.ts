@@ -11,6 +11,7 @@ import { hide } from "../hide.js";
 import { needed, optional } from "../platform.js";
 import {
   checkedSettings,
+  dekFromRows,
   type KeyStore,
   NOT_SET_UP,
   now,
@@ -18,7 +19,6 @@ import {
   type StoredDek,
   type StoreSettings,
   type TenantRecord,
-  type WrapRecord,
 } from "./records.js";
 
 type Connection = Database.Database;
@@ -262,31 +262,8 @@ function isWritable(fs: typeof import("node:fs"), folder: string): boolean {
 function record(db: Connection, sql: string, ...parameters: unknown[]): StoredDek | undefined {
   const row = db.prepare(sql).get(...parameters) as Row | undefined;
   if (row === undefined) return undefined;
-  const wraps = db
-    .prepare("SELECT kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at FROM sealpoint_wraps WHERE dek_id = ? ORDER BY kek_uri")
-    .all(row.dek_id) as Row[];
-  return {
-    dekId: row.dek_id,
-    tenant: row.tenant,
-    dekPurpose: row.purpose,
-    suite: row.suite,
-    version: row.version,
-    state: row.state,
-    keyCheck: row.key_check,
-    createdAt: row.created_at,
-    shreddedAt: row.shredded_at,
-    wraps: wraps.map(
-      (wrap) =>
-        ({
-          kekUri: wrap.kek_uri,
-          kekVersion: wrap.kek_version,
-          wrapAlg: wrap.wrap_alg,
-          wrapped: wrap.wrapped,
-          createdAt: wrap.created_at,
-          verifiedAt: wrap.verified_at,
-        }) as WrapRecord,
-    ),
-  } as StoredDek; // as far as a row goes: the keyring checks it
+  const wraps = "SELECT kek_uri, kek_version, wrap_alg, wrapped, created_at AS wrapped_at, verified_at FROM sealpoint_wraps WHERE dek_id = ? ORDER BY kek_uri";
+  return dekFromRows(row, db.prepare(wraps).all(row.dek_id) as Row[]);
 }
 
 function active(db: Connection, tenant: string, dekPurpose: number): StoredDek | undefined {
