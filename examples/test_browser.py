@@ -79,8 +79,10 @@ def command(*options: str) -> list[str]:
 
 @contextmanager
 def running(said: Path, *options: str, environment: Mapping[str, str] = os.environ) -> Iterator[Site]:
+    # What runs in a shell's background ignores SIGINT, and so would what it starts.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
     with said.open("w") as errors:
-        process = subprocess.Popen(command(*options), env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(command(*options), env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=heard)
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
