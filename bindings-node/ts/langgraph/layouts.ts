@@ -13,6 +13,8 @@ export interface Layout {
   readonly newVersionsOnly: boolean;
   /** Values of channels and writes lie by themselves, where bytes stay bytes. Elsewhere they lie in JSON: envelopes are text there. */
   readonly bytes: boolean;
+  /** A checkpoint comes to the saver's serializer with the very values that it was put with: envelopes are bytes until they become text there. */
+  readonly serializesWhole: boolean;
   /** Of a checkpoint's fields only those that LangGraph itself knows are stored. */
   readonly knownFieldsOnly: boolean;
   /** A metadata filter asks for JSON that the entry contains (Postgres' `@>`), not for an equal entry. */
@@ -25,6 +27,7 @@ const DEFAULT: Layout = {
   exact: false,
   newVersionsOnly: false,
   bytes: false,
+  serializesWhole: false,
   knownFieldsOnly: false,
   filtersContain: false,
   listLimit: undefined,
@@ -32,8 +35,8 @@ const DEFAULT: Layout = {
 
 /** A saver is known by members that no other has: names of classes do not survive bundlers, and two copies of a package have two classes. */
 const LAYOUTS: readonly (readonly [name: string, members: readonly string[], layout: Partial<Layout>])[] = [
-  ["MemorySaver", ["storage", "writes", "_migratePendingSends"], { exact: true, knownFieldsOnly: true }],
-  ["SqliteSaver", ["db", "withCheckpoint", "migratePendingSends"], { exact: true, knownFieldsOnly: true }],
+  ["MemorySaver", ["storage", "writes", "_migratePendingSends"], { exact: true, serializesWhole: true, knownFieldsOnly: true }],
+  ["SqliteSaver", ["db", "withCheckpoint", "migratePendingSends"], { exact: true, serializesWhole: true, knownFieldsOnly: true }],
   ["PostgresSaver", ["pool", "SQL_STATEMENTS", "_dumpBlobs"], { newVersionsOnly: true, bytes: true, filtersContain: true }],
   ["ShallowRedisSaver", ["client", "cleanupOldCheckpoint"], { exact: true, listLimit: 10 }],
   ["RedisSaver", ["client", "loadCheckpointWithWrites"], { newVersionsOnly: true, knownFieldsOnly: true, listLimit: 10 }],

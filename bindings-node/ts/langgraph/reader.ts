@@ -81,7 +81,15 @@ export async function readCheckpoint(source: Queries | string, keyring: Keyring,
 }
 
 /** Both languages' savers keep values in a table of their own. What one of them does beyond that matters when writing only. */
-const POSTGRES: Layout = { exact: false, newVersionsOnly: true, bytes: true, knownFieldsOnly: false, filtersContain: true, listLimit: undefined };
+const POSTGRES: Layout = {
+  exact: false,
+  newVersionsOnly: true,
+  bytes: true,
+  serializesWhole: false,
+  knownFieldsOnly: false,
+  filtersContain: true,
+  listLimit: undefined,
+};
 
 // Of one statement, so that checkpoint, values and writes are of one moment. All of it text: what a pool's owner does to its types must not decide how a row is read.
 function select(schema: string | undefined): string {

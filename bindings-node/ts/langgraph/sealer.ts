@@ -13,6 +13,7 @@ import { DeltaSnapshot } from "@langchain/langgraph-checkpoint";
 import {
   _internal,
   type Context,
+  fromText,
   isSealed,
   isSealpointError,
   type Keyring,
@@ -209,12 +210,14 @@ export class Sealer {
   async #sealAll(plan: readonly Planned[], dumped: readonly ([string, Uint8Array] | undefined)[]): Promise<Envelope[]> {
     const envelopes: Envelope[] = [];
     for (const [i, one] of plan.entries()) {
+      const text = one.kind !== "channel" || !(this.layout.bytes || this.layout.serializesWhole);
       if (one.kept !== undefined) {
-        envelopes.push(one.kept.envelope);
+        const { envelope } = one.kept;
+        envelopes.push(text || typeof envelope !== "string" ? envelope : fromText(envelope));
         continue;
       }
       const [kind, payload] = dumped[i] as [string, Uint8Array];
-      const envelope = this.#seal(payload, one.context, kind, isPadded(one.value, payload), !this.layout.bytes || one.kind !== "channel");
+      const envelope = this.#seal(payload, one.context, kind, isPadded(one.value, payload), text);
       envelopes.push(envelope instanceof Promise ? await envelope : envelope);
     }
     return envelopes;
