@@ -53,7 +53,7 @@ def others_at_work(url: str, kek: object) -> Iterator[list[tuple[str, bytes]]]:
 
     def work(keyring: Keyring) -> None:
         try:
-            while not over.wait(0.001):
+            while not over.wait(0.01):
                 for tenant in TENANTS:
                     sealed.append((tenant, keyring.seal(PLAINTEXT, context(tenant))))
                     assert keyring.open(sealed[-1][1], context(tenant)) == PLAINTEXT
@@ -94,7 +94,7 @@ def test_rotate(url: str) -> None:
 
 def test_rewrap(url: str) -> None:
     with others_at_work(url, OLD) as sealed:
-        kills = kill_again_and_again(url, "rewrap", OLD, NEW, first=1, step=3)
+        kills = kill_again_and_again(url, "rewrap", OLD, NEW, first=1, step=5)
     assert kills >= 4
     assert query(url, "SELECT kek_uri, count(*) FROM sealpoint_wraps GROUP BY kek_uri ORDER BY kek_uri") == [
         (NEW, len(TENANTS)),
@@ -109,7 +109,7 @@ def test_shred(url: str) -> None:
         for tenant in TENANTS[:2]:
             keyring.load(tenant)
             keyring.rotate(tenant)
-    assert kill_again_and_again(url, "shred", TENANTS[0], first=0, step=1) >= 4
+    assert kill_again_and_again(url, "shred", TENANTS[0], first=0, step=2) >= 4
     with Keyring.connect(url, kek=OLD) as keyring:
         keyring.load(TENANTS[1])
         with pytest.raises(SealpointError) as caught:

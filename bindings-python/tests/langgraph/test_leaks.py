@@ -154,6 +154,10 @@ def workflow(saver: Any, asynchronous: bool) -> Any:
     return arun if asynchronous else run
 
 
+class FilledServer(Server):
+    untouched: dict[Path, bytes]
+
+
 def exercise(backend: Backend, wrap: Any) -> None:
     configurable = {"workspace_id": "acme", "api_token": "CANARY-configurable", "account": CONFIGURED_INTEGER}
 
@@ -182,9 +186,9 @@ def stored_in_files(backend: Backend, _: Any) -> bytes:
     return stored_bytes(backend.place)
 
 
-def stored_in_postgres(backend: Backend, server: Server) -> bytes:
-    """The whole data directory, write-ahead log included."""
-    return b"\n".join(content for _, content in server.files())
+def stored_in_postgres(backend: Backend, server: FilledServer) -> bytes:
+    """The data directory, write-ahead log included, but for the files that are as they were before anything was put in."""
+    return b"\n".join(content for path, content in server.files() if server.untouched.get(path) != content)
 
 
 def stored_in_redis(backend: Backend, server: Redis) -> bytes:
@@ -212,7 +216,7 @@ def alone(kind: type[Backend], folder: Path, name: str) -> Iterator[tuple[Backen
     """A backend on a server of its own, so that its files hold nothing of anybody else."""
     server: Any = None
     if kind.home is Home.postgres:
-        server = Server()
+        server = FilledServer()
         server.init()
         server.start()
         place = server.dsn()
@@ -225,6 +229,7 @@ def alone(kind: type[Backend], folder: Path, name: str) -> Iterator[tuple[Backen
     try:
         if kind.home is Home.postgres:
             uncompressed(backend, place)
+            server.untouched = dict(server.files())
         yield backend, server
     finally:
         backend.close()
