@@ -49,11 +49,14 @@ for (const [esm, cjs] of [
   writeFileSync(`dist/${esm}`, `import sealpoint from "./${cjs}";\n\nexport const { ${names.join(", ")} } = sealpoint;\n`);
 }
 
-// One set of declarations, in CommonJS; those of ES modules are views of them, so that a class is the same type in both.
+// One set of declarations, in CommonJS; those of ES modules are views of them, so that a class is the same type in both. Those of the wrappers are there twice:
+// LangGraph's classes are two types, one for `import` and one for `require`.
 run("node_modules/.bin/tsc", "-p", "tsconfig.build.json");
 writeFileSync("dist/index.d.mts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.mts", 'export * from "./types/entry-wasm.js";\n');
-writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph/index.js";\n');
+cpSync("dist/types/langgraph", "dist/types/langgraph-esm", { recursive: true });
+writeFileSync("dist/types/langgraph-esm/package.json", '{ "type": "module" }\n');
+writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph-esm/index.js";\n');
 writeFileSync("dist/langgraph.d.cts", 'export * from "./types/langgraph/index.js";\n');
 writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');
