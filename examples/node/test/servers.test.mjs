@@ -1,0 +1,198 @@
+// Both servers as they are deployed, on a real Postgres: each tenant reads its own threads, the database reads none.
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
+import pg from "pg";
+import { errorCodes } from "sealpoint";
+import { postgresServer, python } from "../../../bindings-node/test/langgraph/servers.mjs";
+
+const run = promisify(execFile);
+const here = fileURLToPath(new URL("..", import.meta.url));
+const home = mkdtempSync(join(tmpdir(), "sealpoint-servers-"));
+const tokens = { "token-of-ines": "acme", "token-of-tobias": "globex", "token-of-milton": "initech" };
+const [ines, tobias, milton] = Object.keys(tokens);
+const kek = randomBytes(32).toString("base64");
+const environment = {
+  PATH: process.env.PATH,
+  HOME: home,
+  CI: "1", // Next.js installs nothing by itself
+  NEXT_TELEMETRY_DISABLED: "1",
+  PORT: "0",
+  SEALPOINT_KEK: kek,
+  EXAMPLE_TOKENS: JSON.stringify(tokens),
+};
+const node = (...args) => run(process.execPath, args, { cwd: here, env: environment }).catch(({ stdout, stderr }) => assert.fail(`${stdout}${stderr}`));
+
+const database = await postgresServer();
+after(async () => {
+  await database.close();
+  rmSync(home, { recursive: true });
+});
+
+const next = ["node_modules/next/dist/bin/next"];
+const servers = {
+  Hono: { build: ["node_modules/typescript/bin/tsc", "-p", "tsconfig.server.json"], start: ["build/server.js"], threads: "/threads/", health: "/health" },
+  "Next.js": { build: [...next, "build"], start: [...next, "start", "--hostname", "127.0.0.1"], threads: "/api/threads/", health: "/api/health" },
+};
+
+/** A server that is up, and one who asks it. */
+class Site {
+  said = "";
+  #child;
+
+  async start(...args) {
+    const env = { ...environment, DATABASE_URL: database.dsn };
+    this.#child = spawn(process.execPath, args, { cwd: here, env, stdio: ["ignore", "pipe", "pipe"] });
+    process.once("exit", () => this.#child.kill("SIGKILL"));
+    this.origin = await new Promise((resolve, reject) => {
+      for (const stream of [this.#child.stdout, this.#child.stderr]) {
+        stream.setEncoding("utf8").on("data", (text) => {
+          this.said += text;
+          const [origin] = /http:\/\/127\.0\.0\.1:\d+(?=\s)/.exec(this.said) ?? [];
+          if (origin) resolve(origin);
+        });
+      }
+      this.#child.once("exit", () => reject(new Error(`the server ended: ${this.said}`)));
+    });
+  }
+
+  async stop() {
+    if (this.#child === undefined || this.#child.exitCode !== null) return;
+    const ended = new Promise((resolve) => this.#child.once("exit", (code, signal) => resolve(code ?? signal)));
+    this.#child.kill("SIGTERM");
+    return ended;
+  }
+
+  /** Status and JSON of the answer; `body`, if given, is posted. */
+  async ask(path, token, body) {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const answer = await fetch(this.origin + path, { method: body === undefined ? "GET" : "POST", headers, body });
+    this.retryAfter = answer.headers.get("retry-after");
+    return [answer.status, await answer.json()];
+  }
+}
+
+const text = (said) => JSON.stringify({ text: said });
+
+/** Every row of every table, as one who reads the database sees it. */
+async function everything() {
+  const client = new pg.Client(database.dsn);
+  await client.connect();
+  try {
+    await client.query("SET bytea_output = 'escape'"); // letters stay letters
+    const { rows } = await client.query("SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) AS name FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'");
+    const dumps = [];
+    for (const { name } of rows) dumps.push(...(await client.query(`SELECT t::text AS row FROM ${name} t`)).rows.map(({ row }) => `${name}: ${row}`));
+    return dumps.join("\n");
+  } finally {
+    await client.end();
+  }
+}
+
+for (const [name, { build, start, threads, health }] of Object.entries(servers)) {
+  describe(name, () => {
+    const site = new Site();
+    const thread = `${threads}${name}-1`;
+    // Next.js has this in its folders' names.
+    const runs = name === "Hono" ? `${thread}/runs` : thread;
+    const note = `quicksilver of ${name}`;
+    before(async () => {
+      await node(...build);
+      await site.start(...start);
+    });
+    after(() => site.stop());
+
+    test("a thread goes on, for its tenant", async () => {
+      assert.deepEqual(await site.ask(runs, ines, text(note)), [200, { reply: `Note 1: ${note}` }]);
+      assert.deepEqual(await site.ask(runs, ines, text("and more")), [200, { reply: "Note 2: and more" }]);
+    });
+
+    test("to another tenant it is as if there were none", async () => {
+      const nothing = [404, { code: "not_found" }];
+      assert.deepEqual(await site.ask(`${threads}none`, tobias), nothing);
+      assert.deepEqual(await site.ask(thread, tobias), nothing);
+      assert.deepEqual(await site.ask(runs, tobias, text("mine now")), nothing);
+      const [, { messages }] = await site.ask(thread, ines);
+      assert.deepEqual(
+        messages.map((message) => message.text),
+        [note, `Note 1: ${note}`, "and more", "Note 2: and more"],
+      );
+    });
+
+    test("who is nobody's reads and writes nothing", async () => {
+      const before = await everything();
+      for (const token of [undefined, "guessed", ""]) {
+        assert.deepEqual(await site.ask(thread, token), [401, { code: "tenant_required" }]);
+        assert.deepEqual(await site.ask(runs, token, text("quicksilver")), [401, { code: "tenant_required" }]);
+      }
+      assert.equal(await everything(), before);
+    });
+
+    test("a body that is none", async () => {
+      for (const body of ["", "{", "[]", "null", '{"text": 3}']) assert.deepEqual(await site.ask(runs, ines, body), [400, { code: "bad_request" }]);
+    });
+
+    test("a tenant that Python erased is gone", async () => {
+      const erase = `
+import os, sealpoint
+with sealpoint.Keyring.connect(os.environ["DSN"], kek="env:SEALPOINT_KEK") as keyring:
+    keyring.load("initech")
+    keyring.shred("initech", confirm="initech")`;
+      if (name === "Hono") await run(python, ["-c", erase], { env: { ...process.env, DSN: database.dsn, SEALPOINT_KEK: kek } });
+      assert.deepEqual(await site.ask(`${runs}`.replace("-1", "-2"), milton, text("stapler")), [410, { code: "key_destroyed" }]);
+    });
+
+    test("neither database nor log holds what was said", async () => {
+      const rows = await everything();
+      assert.match(rows, new RegExp(`checkpoint_blobs: .*${name}-1`));
+      const [said, secrets] = [`${rows}${site.said}`, [kek, ...Object.keys(tokens)]];
+      for (const word of ["quicksilver", "and more", "mine now", "stapler", ...secrets]) assert.ok(!said.includes(word), word);
+      await run(python, ["-m", "sealpoint", "scan", database.dsn]);
+    });
+
+    test("an outage is said to the load balancer and to the client, and passes", async () => {
+      assert.deepEqual(await site.ask(health), [200, { status: "ok", store: null, keks: [{ scheme: "env", code: null }] }]);
+      await database.stop();
+      try {
+        assert.deepEqual(await site.ask(health), [503, { status: "failed", store: "store_unavailable", keks: [] }]);
+      } finally {
+        await database.start();
+      }
+      assert.equal((await site.ask(health))[0], 200);
+      assert.equal((await site.ask(thread, ines))[0], 200);
+    });
+
+    test("a server that comes before its database", async () => {
+      const early = new Site();
+      await database.stop();
+      try {
+        if (name === "Hono") {
+          await assert.rejects(early.start(...start), /store_unavailable/);
+          return;
+        }
+        await early.start(...start);
+        assert.deepEqual(await early.ask(thread, ines), [503, { code: "store_unavailable" }]);
+        assert.equal(early.retryAfter, "5");
+        await database.start();
+        assert.equal((await early.ask(thread, ines))[0], 200);
+      } finally {
+        await database.start();
+        await early.stop();
+      }
+    });
+  });
+}
+
+test("every code that can pass by itself is 503, and none is a success", async () => {
+  const { statusOf } = await import("../build/lib/answers.js");
+  for (const [code, retryable] of Object.entries(errorCodes)) {
+    const status = statusOf(code, retryable);
+    assert.ok(retryable ? status === 503 : status >= 400 && status !== 503, code);
+  }
+});
