@@ -11,6 +11,8 @@ FUZZ_TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 RUST_SOURCES := $(shell find core/src core/aes-gcm/src bindings-python/src -name '*.rs') Cargo.toml Cargo.lock core/Cargo.toml bindings-python/Cargo.toml
 NPM := bindings-node
 NPM_BUILT := $(NPM)/build/.built
+SERVERS := examples/node
+SERVERS_READY := $(SERVERS)/node_modules/.sealpoint
 NPM_SOURCES := $(shell find core/src core/aes-gcm $(NPM)/src $(NPM)/ts $(NPM)/scripts bindings-wasm -type f -not -path '*/target/*' -not -path '*/test/*') \
     Cargo.toml Cargo.lock core/Cargo.toml $(NPM)/Cargo.toml $(NPM)/package.json $(NPM)/tsconfig.build.json
 PYTHON_PATHS := bindings-python/python bindings-python/tests tests examples benches/python conftest.py
@@ -27,19 +29,20 @@ demo: $(VENV)/.built ## a sealed LangGraph agent on SQLite, shown beside an unse
 	@$(BIN)/python examples/demo.py
 
 .PHONY: test
-test: $(VENV)/.built $(NPM_BUILT) ## every test: core on both backends, vectors, Python and npm packages, LangGraph, examples, browsers
+test: $(VENV)/.built $(SERVERS_READY) ## every test: core on both backends, vectors, Python and npm packages, LangGraph, examples, browsers
 	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery
 	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so $(NPM)/build/native/*.node $(NPM)/build/wasm/*.wasm
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	cd $(NPM) && npm run --silent test && npm run --silent test:validation && npm run --silent test:packaging
+	cd $(SERVERS) && npm run --silent test
 
 .PHONY: conformance
 conformance: $(VENV)/.built $(NPM_BUILT) ## every language against every other: the matrix, which also goes into the README
 	$(BIN)/python tests/conformance/run.py --update-readme
 
 .PHONY: lint
-lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc, documentation links, cargo-deny
+lint: $(VENV)/.built $(SERVERS_READY) ## formatting, clippy, ruff, mypy, biome, tsc, documentation links, cargo-deny
 	cargo fmt --all --check
 	cargo fmt --manifest-path bindings-wasm/bindgen/Cargo.toml --check
 	cargo clippy --quiet --workspace --all-targets --features sealpoint-core/hazmat,sealpoint-core/json,sealpoint-core/recovery -- -D warnings
@@ -50,6 +53,7 @@ lint: $(VENV)/.built $(NPM_BUILT) ## formatting, clippy, ruff, mypy, biome, tsc,
 	$(BIN)/ruff format --quiet --check $(PYTHON_PATHS)
 	$(BIN)/mypy --no-error-summary bindings-python/python
 	cd $(NPM) && npm run --silent lint
+	cd $(SERVERS) && npm run --silent lint
 	@command -v cargo-deny >/dev/null || cargo install --quiet --debug --locked cargo-deny
 	cargo deny --log-level error check bans licenses sources
 
@@ -88,7 +92,7 @@ soak: $(VENV)/.built ## the tests that are marked so, with thousands of runs
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf $(VENV) target tests/fuzz/target bindings-python/python/sealpoint/*.so $(NPM)/{build,dist,node_modules,npm}
+	rm -rf $(VENV) target tests/fuzz/target bindings-python/python/sealpoint/*.so $(NPM)/{build,dist,node_modules,npm} $(SERVERS)/{.next,build,next-env.d.ts,node_modules}
 
 # Says what is missing before anything fails halfway.
 .PHONY: tools
@@ -111,6 +115,14 @@ $(NPM)/node_modules/.deps: $(NPM)/package-lock.json | tools-npm
 $(NPM_BUILT): $(NPM)/node_modules/.deps $(NPM_SOURCES)
 	@echo "building the npm package (a first build takes about three minutes)"
 	cd $(NPM) && npm run --silent build
+	touch $@
+
+$(SERVERS)/node_modules/.deps: $(SERVERS)/package-lock.json | tools-npm
+	cd $(SERVERS) && npm ci --silent --ignore-scripts --no-audit --no-fund
+	touch $@
+
+$(SERVERS_READY): $(SERVERS)/node_modules/.deps $(NPM_BUILT)
+	cd $(SERVERS) && npm run --silent sealpoint
 	touch $@
 
 $(VENV)/.deps: requirements-dev.txt | tools

@@ -1,4 +1,4 @@
-// For a load balancer: 503 when keys cannot be had. It asks the key store and each KEK, at most this process's callers' worth: put no unauthenticated crowd before it.
+// For a load balancer: 503 when keys cannot be had. Each call asks the key store and every KEK: keep it from the public.
 import { sealed } from "./sealed.ts";
 
 export async function health(): Promise<Response> {
