@@ -100,32 +100,47 @@ class Site {
 
 const text = (said) => JSON.stringify({ text: said });
 
-/** Every row of every table, as one who reads the database sees it. */
-async function everything() {
+async function asAdmin(work) {
   const client = new pg.Client(database.dsn);
   await client.connect();
   try {
-    await client.query("SET bytea_output = 'escape'"); // letters stay letters
-    const { rows } = await client.query(
-      "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) AS name FROM pg_tables WHERE schemaname !~ '^(pg_|information_)'",
-    );
-    const dumps = [];
-    for (const { name } of rows) dumps.push(...(await client.query(`SELECT t::text AS row FROM ${name} t`)).rows.map(({ row }) => `${name}: ${row}`));
-    return dumps.join("\n");
+    return await work(client);
   } finally {
     await client.end();
   }
 }
 
+/** Every row of every table, as one who reads the database sees it. */
+const everything = () =>
+  asAdmin(async (client) => {
+    await client.query("SET bytea_output = 'escape'"); // letters stay letters
+    const tables = await client.query("SELECT tablename AS name FROM pg_tables WHERE schemaname = 'public'");
+    const dumps = [];
+    for (const { name } of tables.rows) {
+      const { rows } = await client.query(`SELECT t::text AS row FROM ${name} t`);
+      dumps.push(...rows.map(({ row }) => `${name}: ${row}`));
+    }
+    return dumps.join("\n");
+  });
+
+/** How many connections the servers hold. */
+const connections = () =>
+  asAdmin(async (client) => {
+    const { rows } = await client.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()");
+    return rows.length;
+  });
+
 for (const [name, { build, start, threads, health }] of Object.entries(servers)) {
   describe(name, () => {
     const site = new Site();
+    const built = node(...build);
+    built.catch(() => {}); // `before` has it
     const thread = `${threads}${name}-1`;
     // Next.js has this in its folders' names.
     const runs = name === "Hono" ? `${thread}/runs` : thread;
     const note = `quicksilver of ${name}`;
     before(async () => {
-      await node(...build);
+      await built;
       await site.start(...start);
     });
     after(() => site.stop());
@@ -196,6 +211,9 @@ test("Next.js starts without its database, and serves once it is there", async (
       assert.equal(site.retryAfter, "5");
     });
     assert.deepEqual(await site.ask("/api/threads/t-1", ines), [404, { code: "not_found" }]);
+    const held = await connections();
+    assert.equal((await site.ask("/api/health"))[0], 200);
+    assert.ok((await connections()) <= held, "each route has a pool and a keyring of its own");
   } finally {
     await site.stop();
   }
