@@ -49,6 +49,16 @@ for (const [esm, cjs] of [
   writeFileSync(`dist/${esm}`, `import sealpoint from "./${cjs}";\n\nexport const { ${names.join(", ")} } = sealpoint;\n`);
 }
 
+// So are the entries of key services, which share its classes.
+const KMS = { aws: ["AwsKmsProvider"] };
+for (const [name, classes] of Object.entries(KMS)) {
+  writeFileSync(`dist/kms-${name}.mjs`, `import sealpoint from "./node.cjs";\n\nexport const { ${classes.join(", ")} } = sealpoint._kms;\n`);
+  writeFileSync(
+    `dist/kms-${name}.cjs`,
+    `const sealpoint = require("./node.cjs");\n\n${classes.map((one) => `exports.${one} = sealpoint._kms.${one};\n`).join("")}`,
+  );
+}
+
 // One set of declarations, in CommonJS; those of ES modules are views of them, so that a class is the same type in both. Those of the wrappers are there twice:
 // LangGraph's classes are two types, one for `import` and one for `require`.
 run("node_modules/.bin/tsc", "-p", "tsconfig.build.json");
@@ -58,5 +68,8 @@ cpSync("dist/types/langgraph", "dist/types/langgraph-esm", { recursive: true });
 writeFileSync("dist/types/langgraph-esm/package.json", '{ "type": "module" }\n');
 writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph-esm/index.js";\n');
 writeFileSync("dist/langgraph.d.cts", 'export * from "./types/langgraph/index.js";\n');
+for (const name of Object.keys(KMS)) {
+  for (const kind of ["mts", "cts"]) writeFileSync(`dist/kms-${name}.d.${kind}`, `export * from "./types/kms/${name}.js";\n`);
+}
 writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
 writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');

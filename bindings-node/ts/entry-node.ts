@@ -5,6 +5,8 @@ import { install, installAbsent } from "./backend.js";
 import { allocateWith } from "./check.js";
 import type { Core } from "./core.js";
 import { instantiate } from "./instantiate.js";
+import { AwsKmsProvider } from "./kms/aws.js";
+import { alsoKnow } from "./kms/local.js";
 import { lieAt } from "./platform.js";
 
 /** Where a bundler put this file: beside a folder of packages, or nowhere in particular. */
@@ -17,7 +19,13 @@ allocateWith((length) => (length < 32_768 ? new Uint8Array(length) : new Uint8Ar
 const failures: string[] = [];
 if (!platforms().some(loadNative)) loadWasm();
 
+// One URI for one KEK: without the slashes it names nothing.
+const afterSlashes = (rest: string) => (rest.startsWith("//") ? rest.slice(2) : "");
+alsoKnow("aws-kms", (rest) => new AwsKmsProvider(afterSlashes(rest)));
+
 export * from "./index.js";
+/** What `sealpoint/kms/*` are views of. */
+export const _kms = { AwsKmsProvider };
 
 /** As napi-rs names them. Of the two C libraries that a Linux can have, the other's module does not load. */
 function platforms(): string[] {

@@ -9,9 +9,11 @@ import http.client
 import json
 import socket
 import struct
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,7 +23,7 @@ from support import TENANT
 TOLD = f"User: arn:aws:iam::111122223333:role/{TENANT} is not authorized"
 
 Fault = tuple[int, str] | str | Callable[[dict[str, Any]], dict[str, Any]] | None
-"""What to answer: (HTTP status, error code), `reset`, `hang`, a function of moto's answer, or None: moto's."""
+"""What to answer: (HTTP status, error code), `reset`, `hang`, `garbage`, a function of moto's answer, or None: moto's."""
 
 
 class AwsKms:
@@ -77,6 +79,7 @@ class _Proxy(ThreadingHTTPServer):
 def _handler(kms: AwsKms) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # head and body are written apart
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -89,6 +92,8 @@ def _handler(kms: AwsKms) -> type[BaseHTTPRequestHandler]:
             elif fault == "hang":
                 kms.hanging.wait(30)
                 self.close_connection = True
+            elif fault == "garbage":
+                self._answer(200, b"<html>")
             elif isinstance(fault, tuple):
                 status, code = fault
                 self._answer(status, json.dumps({"__type": code, "message": TOLD}).encode())
@@ -107,3 +112,32 @@ def _handler(kms: AwsKms) -> type[BaseHTTPRequestHandler]:
             """Nothing to the terminal."""
 
     return Handler
+
+
+def serve() -> None:
+    """For tests in other languages: one JSON object a line on standard input, each answered by one. It ends when the input does.
+
+    `reset`: as above. `fault`, `faults`: what to answer; a list is (status, code), an object what replaces fields of moto's answer. The
+    answer has `endpoint`, `calls` and `requests`.
+    """
+    with closing(AwsKms()) as kms:
+        for line in sys.stdin:
+            kms.hanging.set()
+            asked = json.loads(line)
+            if "reset" in asked:
+                kms.reset()
+            kms.hanging = threading.Event()
+            if "fault" in asked:
+                kms.fault = _fault(asked["fault"])
+            kms.faults += [_fault(fault) for fault in asked.get("faults", ())]
+            print(json.dumps({"endpoint": kms.endpoint, "calls": kms.calls, "requests": kms.requests}), flush=True)
+
+
+def _fault(given: Any) -> Fault:
+    if isinstance(given, dict):
+        return lambda answer: {**answer, **given}
+    return (given[0], given[1]) if isinstance(given, list) else given
+
+
+if __name__ == "__main__":
+    serve()

@@ -39,6 +39,7 @@ FAULTS: list[tuple[Fault, str, int]] = [
     ((400, "DependencyTimeoutException"), "kms_unavailable", 3),
     ("reset", "kms_unavailable", 3),
     ("hang", "kms_unavailable", 3),
+    ("garbage", "kms_unavailable", 3),
     ((400, "AccessDeniedException"), "kms_denied", 1),
     ((403, "SomethingNew"), "kms_denied", 1),
     ((400, "ExpiredTokenException"), "kms_denied", 1),

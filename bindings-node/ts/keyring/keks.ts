@@ -4,6 +4,7 @@ import { isWellFormed } from "../check.js";
 import { type Context, canaryContext } from "../context.js";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
 import { canarySecret, SecretKey } from "../keys.js";
+import { isNetworkError } from "../kms/calls.js";
 import { providerFromUri } from "../kms/local.js";
 import { isUri, type KeyManagementProvider, schemeOf, type WrappedKey } from "../kms/provider.js";
 import { checkedCanary, now, type WrapRecord } from "../stores/records.js";
@@ -165,13 +166,4 @@ function isWrappedKey(value: unknown): value is WrappedKey {
   const { wrapped, wrapAlg, kekVersion } = (value ?? {}) as Partial<WrappedKey>;
   const named = [wrapAlg, kekVersion].every((name) => typeof name === "string" && isWellFormed(name));
   return named && wrapped instanceof Uint8Array && wrapped.length > 0 && wrapped.length <= 65_536;
-}
-
-/** A failed connection or a timeout, as Node's sockets and `fetch` (there it is the cause) report them. */
-function isNetworkError(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const { code, syscall } = error as NodeJS.ErrnoException;
-  if (error.name === "TimeoutError" || (typeof code === "string" && (code.startsWith("UND_ERR_") || syscall !== undefined || /^E[A-Z]+$/.test(code))))
-    return true;
-  return isNetworkError(error.cause) || (error instanceof AggregateError && error.errors.some(isNetworkError));
 }

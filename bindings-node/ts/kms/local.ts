@@ -14,14 +14,29 @@ import type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./
 
 const WRAP_ALG = "sealpoint-v1";
 const MAX_FILE_LEN = 4096;
-const KNOWN_SCHEMES = ["env", "file"];
-const LATER_SCHEMES = ["aws-kms", "gcp-kms", "azure-kv", "hcvault", "pkcs11", "recovery"];
-const KNOWN = KNOWN_SCHEMES.map((scheme) => `${scheme}:`).join(" and ");
+const LATER_SCHEMES = ["azure-kv", "hcvault", "recovery"];
+const NODE_SCHEMES = ["aws-kms", "gcp-kms", "pkcs11"];
+const OWN_OPTIONS = ["pkcs11"];
+
+/** What makes the provider of a scheme, from what comes after the colon. */
+export type Maker = (rest: string) => KeyManagementProvider;
+
+const PROVIDERS = new Map<string, Maker>([
+  ["env", (name) => new EnvProvider(name)],
+  ["file", (path) => new FileProvider(path)],
+]);
+
+/** Schemes whose providers one entry alone brings along: that of Node says it. */
+export function alsoKnow(scheme: string, make: Maker): void {
+  PROVIDERS.set(scheme, make);
+}
 
 /**
- * The provider that a KEK's URI names: `env:NAME` or `file:PATH`, neither with options.
+ * The provider that a KEK's URI names: `env:NAME`, `file:PATH`, and in Node `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME` or `pkcs11:…` (RFC 7512). Only `pkcs11:` takes
+ * options.
  *
- * Throws: `missing_dependency` (a scheme of a later release, or a runtime without environment and files), `invalid_argument` (anything else, and what the provider itself says).
+ * Throws: `missing_dependency` (its package is not installed, a scheme of Node or of a later release, or a runtime without environment and files), `invalid_argument` (anything
+ * else, and what the provider itself says).
  */
 export function providerFromUri(uri: string): KeyManagementProvider {
   const colon = uri.indexOf(":");
@@ -29,10 +44,16 @@ export function providerFromUri(uri: string): KeyManagementProvider {
   if (isKey(uri) || (isKey(rest) && !rest.startsWith("/"))) {
     throw fail("invalid_argument", "kek was given a KEK itself; it takes the KEK's place: env:NAME or file:PATH");
   }
-  if (LATER_SCHEMES.includes(scheme)) throw fail("missing_dependency", `${scheme}: is not in this release, which knows ${KNOWN}; or pass a provider object`);
-  if (colon < 0 || !KNOWN_SCHEMES.includes(scheme)) throw fail("invalid_argument", `not the URI of a KEK; this release knows ${KNOWN}`);
-  if (/[?#]/.test(rest)) throw fail("invalid_argument", `${scheme}: takes no options: remove what follows '?' or '#'`);
-  return scheme === "env" ? new EnvProvider(rest) : new FileProvider(rest);
+  const make = colon < 0 ? undefined : PROVIDERS.get(scheme);
+  if (make === undefined) {
+    const known = [...PROVIDERS.keys()].map((scheme) => `${scheme}:`).join(", ");
+    if (NODE_SCHEMES.includes(scheme))
+      throw fail("missing_dependency", `${scheme}: is for Node alone, with import from "sealpoint"; or pass a provider object`);
+    if (LATER_SCHEMES.includes(scheme)) throw fail("missing_dependency", `${scheme}: is not in this release, which knows ${known}; or pass a provider object`);
+    throw fail("invalid_argument", `not the URI of a KEK; this release knows ${known}`);
+  }
+  if (!OWN_OPTIONS.includes(scheme) && /[?#]/.test(rest)) throw fail("invalid_argument", `${scheme}: takes no options: remove what follows '?' or '#'`);
+  return make(rest);
 }
 
 /** A `LocalKek` behind the provider protocol. */

@@ -77,7 +77,14 @@ class AwsKmsProvider:
 
     def _call(self, operation: str, **parameters: Any) -> Any:
         parameters |= {"KeyId": self._arn, "EncryptionAlgorithm": WRAP_ALG}
-        answer = self._budget.run(lambda: getattr(self._client.get(), operation)(**parameters), _translate)
+
+        def call() -> Any:
+            answer = getattr(self._client.get(), operation)(**parameters)
+            if "KeyId" not in answer:  # botocore takes what is no JSON for an empty answer
+                raise ResponseParserError
+            return answer
+
+        answer = self._budget.run(call, _translate)
         if not self._is_alias and answer["KeyId"] != self._arn:
             raise AuthenticationError("authentication_failed", "AWS KMS used another key than the one it was asked to use")
         return answer
