@@ -12,8 +12,9 @@ export { envelopeDekId, fromText, isSealed, toText } from "./envelope.js";
 export { type ErrorCode, errorCodes, isSealpointError, type SealpointError } from "./errors.js";
 /** @internal */
 export * as _internal from "./internal.js";
+export type { AffectedTenant, Health, KekHealth } from "./keyring/health.js";
 export type { KekConfig } from "./keyring/keks.js";
-export { type Health, type KekHealth, Keyring, type KeyringOptions, type KeyringPurpose } from "./keyring/keyring.js";
+export { Keyring, type KeyringOptions, type KeyringPurpose } from "./keyring/keyring.js";
 export type { DekPurpose } from "./keyring/purposes.js";
 export { canarySecret, type DekRecord, exportKey, LocalKek, SecretKey } from "./keys.js";
 export type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./kms/provider.js";

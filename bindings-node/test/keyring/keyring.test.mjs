@@ -6,7 +6,7 @@ import { describe, test } from "node:test";
 import { inspect } from "node:util";
 import Database from "better-sqlite3";
 import pg from "pg";
-import { DataKey, Keyring, PostgresStore, SecretKey } from "sealpoint";
+import { DataKey, Keyring, PostgresStore, SecretKey, SqliteStore } from "sealpoint";
 import { postgres, postgresServer } from "../langgraph/servers.mjs";
 import { contextOf, FakeKms, folder, KEK, OTHER_KEK, PLAINTEXT, refused, STORES, TENANT } from "./support.mjs";
 
@@ -56,9 +56,11 @@ for (const [name, make] of Object.entries(STORES)) {
         status: "degraded",
         store: null,
         keks: [
-          { scheme: "env", code: null },
-          { scheme: "env", code: "key_not_found" },
+          { scheme: "env", status: "ok", code: null, cachedUntil: null },
+          { scheme: "env", status: "failed", code: "key_not_found", cachedUntil: null },
         ],
+        cachedUntil: null,
+        affected: 0,
       });
       await both.setup();
       assert.equal((await both.health()).status, "ok");
@@ -126,7 +128,7 @@ async function sql(store, statement) {
 }
 
 describe("loading", () => {
-  test("200 callers on a cold DEK make one unwrap", async () => {
+  test("1,000 callers on a cold DEK make one unwrap", async () => {
     const [store, kms] = [await STORES.sqlite(), new FakeKms()];
     const first = await Keyring.connect(store, { kek: kms });
     await first.setup();
@@ -134,10 +136,29 @@ describe("loading", () => {
     await first.close();
     const keyring = await Keyring.connect(store, { kek: kms });
     kms.calls.unwrap = 0;
-    await Promise.all(Array.from({ length: 200 }, () => keyring.open(sealed, contextOf())));
+    await Promise.all(Array.from({ length: 1000 }, () => keyring.open(sealed, contextOf())));
     assert.equal(kms.calls.unwrap, 1);
-    await Promise.all(Array.from({ length: 200 }, () => keyring.seal(new Uint8Array([1]), contextOf())));
+    await Promise.all(Array.from({ length: 1000 }, () => keyring.seal(new Uint8Array([1]), contextOf())));
     assert.equal(kms.calls.unwrap, 1);
+    await keyring.close();
+  });
+
+  test("a DEK that nobody knows is looked up once for 1,000 callers, costs the key service nothing and leaves nothing behind", async () => {
+    const [kms, store, elsewhere] = [new FakeKms(), new SqliteStore(join(folder(), "keys.db")), await Keyring.connect("memory:", { kek })];
+    const keyring = await Keyring.connect(store, { kek: kms });
+    await keyring.setup();
+    await keyring.load(TENANT);
+    const foreign = await elsewhere.seal(new Uint8Array([1]), contextOf());
+    kms.calls.unwrap = 0;
+    const look = store.dek.bind(store);
+    let looks = 0;
+    store.dek = (dekId) => {
+      looks += 1;
+      return look(dekId);
+    };
+    const failures = await Promise.all(Array.from({ length: 1000 }, () => refused(keyring.open(foreign, contextOf()))));
+    assert.ok(failures.every((error) => error.code === "key_not_found"));
+    assert.deepEqual([looks, kms.calls.unwrap, keyring._cache.size, keyring._refresher.holdings().length], [1, 0, 1, 1]);
     await keyring.close();
   });
 
@@ -404,7 +425,7 @@ describe("Postgres", () => {
     assert.deepEqual([...(await keyring.open(sealed, contextOf()))], [1]);
     keyring._cache.clear();
     assert.equal((await code(keyring.open(sealed, contextOf()), "store_unavailable")).retryable, true);
-    assert.deepEqual(await keyring.health(), { status: "failed", store: "store_unavailable", keks: [] });
+    assert.deepEqual(await keyring.health(), { status: "failed", store: "store_unavailable", keks: [], cachedUntil: null, affected: 0 });
     await server.start();
     assert.deepEqual([...(await keyring.open(sealed, contextOf()))], [1]);
     await keyring.close();

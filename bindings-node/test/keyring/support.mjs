@@ -54,6 +54,36 @@ export class FakeKms {
   }
 }
 
+/** Seconds after which a DEK of an hour is due for a refresh in any case, and not expired. */
+export const DUE = 2800;
+
+/** For the cache and for what is known beside it. */
+export function passTime(keyring, seconds) {
+  keyring._cache._advance(seconds);
+  keyring._refresher._advance(seconds);
+}
+
+/** Until no refresh runs any more. */
+export async function settle(keyring) {
+  while (keyring._refresher.running > 0) await new Promise(setImmediate);
+}
+
+/** A seal that reads the pointer, and what it starts. */
+export async function touch(keyring) {
+  await keyring.seal(new Uint8Array([1]), contextOf());
+  await settle(keyring);
+}
+
+/** Every call of the key service waits until what is returned is called. */
+export function heldUp(kms) {
+  let proceed;
+  const released = new Promise((resolve) => {
+    proceed = resolve;
+  });
+  kms.before = () => released;
+  return proceed;
+}
+
 /** What a promise rejects with; the code is asserted by the caller. */
 export async function refused(promise) {
   try {

@@ -13,9 +13,11 @@ import { type StoreSource, storeFrom } from "../stores/open.js";
 import { checkedSettings, type KeyStore, NOT_SET_UP, type StoreSettings } from "../stores/records.js";
 import type { ContextPairs } from "../transport.js";
 import type { Loaded } from "./flight.js";
+import { type AffectedTenant, affectedTenants, assess, type Health, type KekHealth } from "./health.js";
 import { type KekConfig, Keks } from "./keks.js";
 import { Loader } from "./loader.js";
 import { DATA, type DekPurpose, purposeNumber } from "./purposes.js";
+import { Refresher } from "./refresh.js";
 
 const DEFAULT_CACHE_TTL_S = 3600;
 const MAX_CACHE_TTL_S = 30 * 86_400;
@@ -37,27 +39,14 @@ export interface KeyringPurpose {
   dekPurpose?: DekPurpose;
 }
 
-/** One KEK, in configured order. */
-export interface KekHealth {
-  /** What comes before the colon of its URI; the rest stays out of health reports. */
-  readonly scheme: string;
-  /** null: its canary was just unwrapped. Otherwise the error's code; `key_not_found`: it has no canary yet, run setup(). */
-  readonly code: ErrorCode | null;
-}
-
-/** `ok`: everything works. `degraded`: at least one KEK works. `failed`: what is not cached cannot be opened. */
-export interface Health {
-  readonly status: "ok" | "degraded" | "failed";
-  /** null, or the code of what is wrong with the key store. */
-  readonly store: ErrorCode | null;
-  readonly keks: readonly KekHealth[];
-}
-
 /**
  * Seals and opens for any number of tenants; made by `Keyring.connect`. One for a process (and worker thread) is enough.
  *
  * Seal and open need no I/O as long as the DEK is held (`cacheTtl`, and for the active DEK at most 60 seconds before the key store is read again); otherwise they load it first. An
  * outage never turns into plaintext: what cannot be loaded fails with `kms_unavailable`, `kms_throttled`, `kms_denied` or `store_unavailable`.
+ *
+ * A DEK that is in use for sealing is unwrapped again in the background before its TTL ends. An outage then leaves it to the rest of its TTL; any other answer (`kms_denied`,
+ * `key_disabled`, …) takes it from the cache at once.
  *
  * `dekPurpose`: `"data"`, or `"client"` for what an exported key (`exportDataKey`) may open. Such a key may have sealed it as well, so nothing that was sealed under the one opens
  * under the other: `authentication_failed`. Another value is `invalid_argument`.
@@ -65,6 +54,8 @@ export interface Health {
 export class Keyring {
   /** @internal The synchronous hot path of the wrappers: `undefined` means that the key is not held; then call the keyring. */
   readonly _cache: DekCache;
+  /** @internal */
+  readonly _refresher: Refresher;
   readonly #store: KeyStore;
   readonly #ownsStore: boolean;
   readonly #keks: Keks;
@@ -78,7 +69,8 @@ export class Keyring {
     this.#keks = keks;
     this.#cacheTtl = cacheTtl;
     this._cache = new DekCache({ ttl: cacheTtl, pointerTtl: Math.min(POINTER_TTL_S, cacheTtl), capacity: CACHE_CAPACITY });
-    this.#loader = new Loader(store, keks, this._cache, createTenants);
+    this._refresher = new Refresher(cacheTtl, CACHE_CAPACITY, (dekId) => this._cache.contains(dekId));
+    this.#loader = new Loader(store, keks, this._cache, this._refresher, createTenants);
   }
 
   /**
@@ -214,10 +206,10 @@ export class Keyring {
       if ((await this.#store.settings()) === undefined) throw fail("store_invalid", NOT_SET_UP);
       canaries = await this.#store.canaries();
     } catch (error) {
-      return { status: "failed", store: codeOf(error), keks: [] };
+      return { status: "failed", store: codeOf(error), keks: [], cachedUntil: null, affected: 0 };
     }
     const keks = await Promise.all(
-      this.#keks.providers.map(async (provider): Promise<KekHealth> => {
+      this.#keks.providers.map(async (provider): Promise<Pick<KekHealth, "scheme" | "code">> => {
         const scheme = schemeOf(provider.uri);
         if (!canaries.has(provider.uri)) return { scheme, code: "key_not_found" };
         try {
@@ -228,8 +220,17 @@ export class Keyring {
         }
       }),
     );
-    const working = keks.filter(({ code }) => code === null).length;
-    return { status: working === keks.length ? "ok" : working > 0 ? "degraded" : "failed", store: null, keks };
+    return assess(keks, this._refresher.holdings());
+  }
+
+  /**
+   * Tenants with a DEK here whose last refresh failed, and until when it serves. For operators: it names tenants. No I/O.
+   *
+   * A tenant that this process has not used is not in it, nor one whose DEK has expired. Throws: `invalid_argument` (closed).
+   */
+  affected(): AffectedTenant[] {
+    this.#requireOpen();
+    return affectedTenants(this._refresher.holdings());
   }
 
   /** Wipes the opened DEKs; every later call throws `invalid_argument`. A pool, `KeyStore` or provider that was passed in stays its owner's. */

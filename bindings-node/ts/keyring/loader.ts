@@ -3,26 +3,29 @@
 import type { DekCache } from "../cache.js";
 import { wrapContext } from "../context.js";
 import { DataKey } from "../data-key.js";
-import { fail } from "../errors.js";
+import { fail, isSealpointError } from "../errors.js";
 import { exportKey, type SecretKey } from "../keys.js";
 import { checkedDek, checkedTenant, type KeyStore, now, type StoredDek } from "../stores/records.js";
 import { type Loaded, SingleFlight } from "./flight.js";
 import type { Keks } from "./keks.js";
 import { CLIENT } from "./purposes.js";
+import type { Refresher } from "./refresh.js";
 
 /** All I/O for keys: one load per tenant and purpose, and one unwrap per DEK, at a time. */
 export class Loader {
   readonly #store: KeyStore;
   readonly #keks: Keks;
   readonly #cache: DekCache;
+  readonly #refresher: Refresher;
   readonly #createTenants: boolean;
   readonly #flights = new SingleFlight();
   #closed = false;
 
-  constructor(store: KeyStore, keks: Keks, cache: DekCache, createTenants: boolean) {
+  constructor(store: KeyStore, keks: Keks, cache: DekCache, refresher: Refresher, createTenants: boolean) {
     this.#store = store;
     this.#keks = keks;
     this.#cache = cache;
+    this.#refresher = refresher;
     this.#createTenants = createTenants;
   }
 
@@ -66,6 +69,7 @@ export class Loader {
   /** Nothing stays in the cache, not even what a load that is under way still puts there. */
   close(): void {
     this.#closed = true;
+    this.#refresher.close();
     this.#cache.clear();
   }
 
@@ -76,7 +80,10 @@ export class Loader {
 
   async #activate(record: StoredDek, tenant: string, purpose: number): Promise<Loaded> {
     this.#check(record, tenant, purpose);
-    if (this.#cache.setActive(tenant, purpose, record.dekId)) return undefined;
+    if (this.#cache.setActive(tenant, purpose, record.dekId)) {
+      this.#refresher.startIfDue(record, (due) => this.#refresh(due));
+      return undefined;
+    }
     const opened = await this.#flights.run(flightOf(record.dekId, tenant, purpose), () => this.#open(record));
     if (this.#cache.setActive(tenant, purpose, record.dekId)) return opened;
     const key = await this.#unwrap(record, true, (secret) => openedKey(secret, record));
@@ -141,6 +148,29 @@ export class Loader {
     });
   }
 
+  /** Unwraps a DEK that is held; in its flight, so that whoever comes meanwhile waits for this unwrap and does none. */
+  #refresh(record: StoredDek): Promise<Loaded> {
+    return this.#flights.run(flightOf(record.dekId, record.tenant, record.dekPurpose), () => this.#unwrapAgain(record));
+  }
+
+  /** Success begins a new TTL. An outage leaves the DEK to the rest of its own; any other answer takes it away at once. */
+  async #unwrapAgain(record: StoredDek): Promise<Loaded> {
+    let key: DataKey;
+    try {
+      key = await this.#unwrap(record, true, (secret) => openedKey(secret, record));
+    } catch (error) {
+      const code = isSealpointError(error) ? error.code : "internal";
+      const servesOn = code === "kms_unavailable" || code === "kms_throttled";
+      this.#refresher.failed(record.dekId, code, servesOn);
+      if (servesOn) return undefined;
+      this.#cache.evict(record.dekId);
+      throw error;
+    }
+    this.#cache.evict(record.dekId); // what is held keeps its deadline
+    this.#hold(key, false);
+    return key;
+  }
+
   /** Uses the bare key, which is wiped afterwards. */
   async #unwrap<T>(record: StoredDek, authenticated: boolean, use: (secret: SecretKey, authentic: boolean) => T): Promise<T> {
     const { tenant, dekId, dekPurpose, suite } = record;
@@ -153,7 +183,9 @@ export class Loader {
   }
 
   #hold(key: DataKey, active: boolean): void {
+    const known = this.#cache.contains(key.dekId);
     this.#cache.insert(key, { active });
+    if (!known) this.#refresher.loaded(key.dekId, key.tenant);
     if (this.#closed) this.#cache.clear();
   }
 }
