@@ -136,6 +136,17 @@ describe("a refresh", () => {
     });
   }
 
+  test("that was refused is forgotten when the DEK would have expired", async () => {
+    const { keyring, kms } = await ready();
+    passTime(keyring, DUE);
+    kms.fail("kms_denied");
+    await touch(keyring);
+    passTime(keyring, 3590 - DUE);
+    assert.equal(keyring.affected().length, 1);
+    passTime(keyring, 20);
+    assert.deepEqual(keyring.affected(), []);
+  });
+
   test("that brings another key takes the one that is held", async () => {
     const { keyring, kms } = await ready();
     passTime(keyring, DUE);
@@ -200,6 +211,23 @@ describe("a refresh", () => {
       assert.equal(kms.calls.unwrap, 1);
     });
   }
+});
+
+test("a DEK that is loaded twice at once expires when the first load says", async () => {
+  const minted = new FakeKms("fake:minted", { kek: OTHER_KEK, authenticates: false });
+  const { keyring, kms } = await ready([minted, new FakeKms()]); // what the first KEK opens is not held, so each flight asks the second one
+  keyring._cache.clear();
+  const waiting = [];
+  kms[1].before = () => new Promise((resolve) => waiting.push(resolve));
+  const loads = [true, false].map((create) => keyring.load(TENANT, { create }));
+  while (waiting.length < 2) await new Promise(setImmediate);
+  const began = Date.now();
+  for (const [i, load] of loads.entries()) {
+    waiting[i]();
+    await load;
+    passTime(keyring, 600);
+  }
+  near(new Date(keyring._refresher.holdings()[0].expires.wall), began + HOUR_MS);
 });
 
 test("what is remembered is bounded, and it is only what the cache still holds", async () => {
