@@ -33,6 +33,8 @@ await Promise.all([
   bundle("inline.mjs", "entry-inline", "esm", "neutral"),
   bundle("wasm-node.cjs", "entry-wasm", "cjs", "node"),
   bundle("wasm.mjs", "entry-wasm", "esm", "neutral"),
+  bundle("health.mjs", "health", "esm", "neutral", ["sealpoint"]),
+  bundle("health.cjs", "health", "cjs", "node", ["sealpoint"]),
   bundle("langgraph.mjs", "langgraph/index", "esm", "node", ["sealpoint", "@langchain/*", "@msgpack/msgpack", "pg"]),
   bundle("langgraph.cjs", "langgraph/index", "cjs", "node", ["sealpoint", "@langchain/*", "@msgpack/msgpack", "pg"]),
 ]);
@@ -62,14 +64,15 @@ for (const [name, classes] of Object.entries(KMS)) {
 // One set of declarations, in CommonJS; those of ES modules are views of them, so that a class is the same type in both. Those of the wrappers are there twice:
 // LangGraph's classes are two types, one for `import` and one for `require`.
 run("node_modules/.bin/tsc", "-p", "tsconfig.build.json");
-writeFileSync("dist/index.d.mts", 'export * from "./types/index.js";\n');
-writeFileSync("dist/wasm.d.mts", 'export * from "./types/entry-wasm.js";\n');
 cpSync("dist/types/langgraph", "dist/types/langgraph-esm", { recursive: true });
 writeFileSync("dist/types/langgraph-esm/package.json", '{ "type": "module" }\n');
-writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph-esm/index.js";\n');
-writeFileSync("dist/langgraph.d.cts", 'export * from "./types/langgraph/index.js";\n');
-for (const name of Object.keys(KMS)) {
-  for (const kind of ["mts", "cts"]) writeFileSync(`dist/kms-${name}.d.${kind}`, `export * from "./types/kms/${name}.js";\n`);
+for (const [name, entry] of [
+  ["health", "health"],
+  ["index", "index"],
+  ["langgraph", "langgraph/index"],
+  ["wasm", "entry-wasm"],
+  ...Object.keys(KMS).map((name) => [`kms-${name}`, `kms/${name}`]),
+]) {
+  for (const kind of ["mts", "cts"]) writeFileSync(`dist/${name}.d.${kind}`, `export * from "./types/${entry}.js";\n`);
 }
-writeFileSync("dist/index.d.cts", 'export * from "./types/index.js";\n');
-writeFileSync("dist/wasm.d.cts", 'export * from "./types/entry-wasm.js";\n');
+writeFileSync("dist/langgraph.d.mts", 'export * from "./types/langgraph-esm/index.js";\n');

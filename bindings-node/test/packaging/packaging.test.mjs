@@ -57,6 +57,10 @@ describe("in Node", () => {
       (name) => /\.\w+$/.test(name) && !name.startsWith("dist/types/"),
     );
     const dist = [
+      "health.cjs",
+      "health.d.cts",
+      "health.d.mts",
+      "health.mjs",
       "index.d.cts",
       "index.d.mts",
       "inline.mjs",
