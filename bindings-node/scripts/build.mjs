@@ -52,7 +52,10 @@ for (const [esm, cjs] of [
 }
 
 // So are the entries of key services, which share its classes.
-const KMS = { aws: ["AwsKmsProvider"] };
+const KMS = {
+  aws: ["AwsKmsProvider"],
+  recovery: ["OfflineRecoveryProvider", "RecoveryKey", "RecoveryProvider", "RecoveryPublicKey"],
+};
 for (const [name, classes] of Object.entries(KMS)) {
   writeFileSync(`dist/kms-${name}.mjs`, `import sealpoint from "./node.cjs";\n\nexport const { ${classes.join(", ")} } = sealpoint._kms;\n`);
   writeFileSync(

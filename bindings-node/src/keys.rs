@@ -33,7 +33,7 @@ pub struct CoreKek(Option<Kek>);
 pub struct CoreDek(Option<Arc<Dek>>);
 
 impl CoreSecret {
-    fn get(&self) -> Result<&Secret> {
+    pub fn get(&self) -> Result<&Secret> {
         self.0.as_ref().ok_or(DISPOSED)
     }
 }
@@ -41,6 +41,12 @@ impl CoreSecret {
 impl CoreDek {
     pub fn get(&self) -> Result<&Arc<Dek>> {
         self.0.as_ref().ok_or(DISPOSED)
+    }
+}
+
+impl From<Secret> for CoreSecret {
+    fn from(secret: Secret) -> Self {
+        Self(Some(secret))
     }
 }
 

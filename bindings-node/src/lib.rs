@@ -6,6 +6,7 @@ pub mod context;
 pub mod keys;
 pub mod manifest;
 pub mod message;
+pub mod recovery;
 
 use std::collections::HashMap;
 

@@ -24,19 +24,19 @@ glue.initSync({ module: readFileSync(new URL("sealpoint.wasm", dist)) });
 /** The names in `interface NAME { … }` of the contract. */
 const contract = readFileSync(new URL("../ts/core.ts", import.meta.url), "utf8");
 const namesIn = (name) =>
-  [...contract.match(new RegExp(`interface ${name} \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
+  [...contract.match(new RegExp(`interface ${name}(?: extends Core)? \\{\\n(.*?)\\n\\}`, "s"))[1].matchAll(/^ {2}(\w+)\(/gm)].map((match) => match[1]).sort();
 
 const handleTypes = [...contract.matchAll(/^export interface (Core\w+) \{\n(?:(?!\}).*\n)*? {2}free\(\)/gm)].map((match) => match[1]);
 const functionsOf = (module) =>
-  Object.keys(module).filter((name) => typeof module[name] === "function" && ![...handleTypes, "initSync", "default"].includes(name));
+  Object.keys(module).filter((name) => typeof module[name] === "function" && !name.startsWith("Core") && !["initSync", "default"].includes(name));
 const methodsOf = (handle) => Object.getOwnPropertyNames(Object.getPrototypeOf(handle)).filter((name) => !/^(constructor|__\w+)$/.test(name));
 
 for (const [name, module] of [
   ["native", native],
   ["wasm", glue],
 ]) {
-  test(`${name} has the functions of the contract and no others`, () => {
-    assert.deepEqual(functionsOf(module).sort(), namesIn("Core"));
+  test(`${name} has the functions of its contract and no others`, () => {
+    assert.deepEqual(functionsOf(module).sort(), [...namesIn("Core"), ...(module === native ? namesIn("NativeCore") : [])].sort());
   });
 
   test(`${name}: so have its handles`, () => {
@@ -50,7 +50,9 @@ for (const [name, module] of [
       CoreMessage: dek.beginSeal(1, "", false, context),
       CoreDekCache: module.newDekCache(1, 1, 1),
     };
-    assert.deepEqual(Object.keys(handles).sort(), handleTypes.sort());
+    if (module === native) handles.CoreRecovery = module.generateRecovery();
+    assert.deepEqual(Object.keys(handles).sort(), handleTypes.filter((type) => type in handles || module === native).sort());
+    if (module === native) handles.CoreRecoveryPublic = handles.CoreRecovery.public();
     for (const [type, handle] of Object.entries(handles)) assert.deepEqual(methodsOf(handle).sort(), namesIn(type), type);
   });
 }

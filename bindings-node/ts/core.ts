@@ -84,6 +84,21 @@ export interface CoreMessage {
   free(): void;
 }
 
+/** The public half of a recovery key (SPEC section 6.4). */
+export interface CoreRecoveryPublic {
+  recoveryId(): Uint8Array;
+  toText(): string;
+  wrap(secret: CoreSecret, context: CoreContext): Uint8Array;
+}
+
+/** Both halves. */
+export interface CoreRecovery {
+  public(): CoreRecoveryPublic;
+  toText(): string;
+  unwrap(wrapped: Uint8Array, context: CoreContext): CoreSecret;
+  free(): void;
+}
+
 /** Opened DEKs for a time (the core's cache with the clocks of this process). Times are in milliseconds. */
 export interface CoreDekCache {
   insert(dek: CoreDek, active: boolean): void;
@@ -150,4 +165,11 @@ export interface Core {
   /** `commitments`: 16 bytes for each channel, zeros where the value does not live in the row. */
   manifestPayload(fields: Uint8Array, parent: string | undefined, exact: boolean, channels: string[], commitments: Uint8Array, metadata: Uint8Array): Uint8Array;
   manifestOpen(payload: Uint8Array, fields: Uint8Array, parent: string | undefined, channels: string[], commitments: Uint8Array): { metadata: Uint8Array; parent?: string | undefined };
+}
+
+/** What the native module alone exports besides: recovery keys, for which the WebAssembly one has no room. */
+export interface NativeCore extends Core {
+  generateRecovery(): CoreRecovery;
+  recoveryFromText(text: string): CoreRecovery;
+  recoveryPublicFromText(text: string): CoreRecoveryPublic;
 }

@@ -6,7 +6,7 @@ import { fail, isSealpointError, type SealpointError } from "../errors.js";
 import { canarySecret, SecretKey } from "../keys.js";
 import { isNetworkError } from "../kms/calls.js";
 import { providerFromUri } from "../kms/local.js";
-import { isUri, type KeyManagementProvider, schemeOf, type WrappedKey } from "../kms/provider.js";
+import { canUnwrap, isUri, type KeyManagementProvider, schemeOf, type WrappedKey } from "../kms/provider.js";
 import { checkedCanary, now, type WrapRecord } from "../stores/records.js";
 
 export type KekConfig = string | KeyManagementProvider | readonly (string | KeyManagementProvider)[];
@@ -29,7 +29,7 @@ export class Keks {
     }
   }
 
-  /** The DEK under each KEK, each wrap opened again and compared. Throws: what a provider answers, `authentication_failed`. */
+  /** The DEK under each KEK, each wrap opened again and compared where its KEK opens. Throws: what a provider answers, `authentication_failed`. */
   async wrap(secret: SecretKey, context: Context): Promise<WrapRecord[]> {
     const wraps: WrapRecord[] = [];
     for (const one of this.providers) wraps.push(await wrapVerified(one, secret, context));
@@ -48,7 +48,7 @@ export class Keks {
     for (const one of this.providers) {
       const wrap = stored.get(one.uri);
       const authentic = one.capabilities.authenticates;
-      if (wrap === undefined || (authenticated && !authentic)) continue;
+      if (wrap === undefined || !canUnwrap(one) || (authenticated && !authentic)) continue;
       try {
         const { wrapped, wrapAlg, kekVersion } = wrap;
         return { secret: await unwrap(one, { wrapped, wrapAlg, kekVersion }, context), authentic };
@@ -59,6 +59,16 @@ export class Keks {
     }
     if (failures.length > 0) throw failures.find((error) => error.retryable) ?? failures[0];
     throw fail("key_not_found", "no KEK of this configuration opens this key: add to kek the KEK that it was wrapped by");
+  }
+
+  /** All but recovery keys (SPEC section 6.4) and what else only wraps. */
+  get withCanary(): readonly KeyManagementProvider[] {
+    return this.providers.filter((one) => canUnwrap(one) && !isRecovery(one));
+  }
+
+  /** Whether the secret half of a recovery key is here: it proves itself by what it opens, in whatever key store. */
+  get recovers(): boolean {
+    return this.providers.some((one) => canUnwrap(one) && isRecovery(one));
   }
 
   /** SPEC section 6.2. */
@@ -87,16 +97,20 @@ export class Keks {
 function provider(kek: unknown): KeyManagementProvider {
   if (typeof kek === "string") return providerFromUri(kek);
   const one = kek as KeyManagementProvider | null | undefined;
-  const { bindsContext, authenticates, canDescribe = false }: Partial<KeyManagementProvider["capabilities"]> = one?.capabilities ?? {};
+  const { bindsContext, authenticates, canDescribe = false, canUnwrap = true }: Partial<KeyManagementProvider["capabilities"]> = one?.capabilities ?? {};
   if (
     typeof one?.wrap !== "function" ||
     typeof one.unwrap !== "function" ||
-    [bindsContext, authenticates, canDescribe].some((flag) => typeof flag !== "boolean")
+    [bindsContext, authenticates, canDescribe, canUnwrap].some((flag) => typeof flag !== "boolean")
   ) {
     throw fail("invalid_argument", "kek takes a URI such as env:SEALPOINT_KEK, a KeyManagementProvider, or an array of these");
   }
   if (!isUri(one.uri)) throw fail("invalid_argument", "a provider's uri is a string such as my-kms:key-1");
   return one;
+}
+
+function isRecovery(one: KeyManagementProvider): boolean {
+  return schemeOf(one.uri) === "recovery";
 }
 
 async function opensCanary(one: KeyManagementProvider, canary: WrappedKey): Promise<boolean> {
@@ -120,6 +134,7 @@ async function wrapVerified(one: KeyManagementProvider, secret: SecretKey, conte
   const made = await call(one, () => one.wrap(secret, context), isWrappedKey, "WrappedKey");
   const { wrapAlg, kekVersion } = made;
   const wrapped = new Uint8Array(made.wrapped); // neither a Buffer nor the provider's own memory
+  if (!canUnwrap(one)) return { kekUri: one.uri, kekVersion, wrapAlg, wrapped, createdAt: now(), verifiedAt: null };
   const opened = await unwrap(one, { wrapped, wrapAlg, kekVersion }, context);
   try {
     if (!opened.equals(secret)) {

@@ -26,7 +26,7 @@ const CACHE_CAPACITY = 10_000;
 const SEAL = ["contentType", "pad", "dekPurpose"] as const;
 
 export interface KeyringOptions {
-  /** `env:NAME`, `file:PATH`, a `KeyManagementProvider`, or an array of these: every new DEK is wrapped by each, and opened by the first that answers. */
+  /** `env:NAME`, `file:PATH`, a `KeyManagementProvider`, or an array of these: every new DEK is wrapped by each, and opened by the first that answers. In an array also the public half of a recovery key, or `recovery:PATH`: it wraps only. */
   kek: KekConfig;
   /** Seconds that an opened DEK is held, at most what the key store's settings allow; 3,600 by default. */
   cacheTtl?: number;
@@ -109,7 +109,7 @@ export class Keyring {
     await this.#store.setup(Math.ceil(Math.max(this.#cacheTtl, DEFAULT_CACHE_TTL_S)));
     const present = await this.#store.canaries();
     this.#requireKnown(present);
-    for (const provider of this.#keks.providers) {
+    for (const provider of this.#keks.withCanary) {
       if (!present.has(provider.uri)) await this.#store.addCanary(provider.uri, await this.#keks.makeCanary(provider));
     }
     const settings = await this.#store.settings();
@@ -209,7 +209,7 @@ export class Keyring {
       return { status: "failed", store: codeOf(error), keks: [], cachedUntil: null, affected: 0 };
     }
     const keks = await Promise.all(
-      this.#keks.providers.map(async (provider): Promise<Pick<KekHealth, "scheme" | "code">> => {
+      this.#keks.withCanary.map(async (provider): Promise<Pick<KekHealth, "scheme" | "code">> => {
         const scheme = schemeOf(provider.uri);
         if (!canaries.has(provider.uri)) return { scheme, code: "key_not_found" };
         try {
@@ -284,14 +284,15 @@ export class Keyring {
     }
     const canaries = await this.#store.canaries();
     this.#requireKnown(canaries);
-    for (const provider of this.#keks.providers) {
+    for (const provider of this.#keks.withCanary) {
       if (canaries.has(provider.uri)) await this.#keks.checkCanary(provider, canaries.get(provider.uri));
     }
   }
 
   /** A key store and a configuration that share no KEK do not belong together. */
   #requireKnown(canaries: ReadonlyMap<string, Uint8Array>): void {
-    if (canaries.size > 0 && !this.#keks.providers.some(({ uri }) => canaries.has(uri))) {
+    const known = this.#keks.recovers || this.#keks.withCanary.some(({ uri }) => canaries.has(uri));
+    if (canaries.size > 0 && !known) {
       throw fail(
         "key_not_found",
         "this key store was set up with other KEKs than those of kek: name one of them; to add a KEK, name it beside one and run setup()",

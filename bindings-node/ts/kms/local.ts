@@ -14,8 +14,8 @@ import type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./
 
 const WRAP_ALG = "sealpoint-v1";
 const MAX_FILE_LEN = 4096;
-const LATER_SCHEMES = ["azure-kv", "hcvault", "recovery"];
-const NODE_SCHEMES = ["aws-kms", "gcp-kms", "pkcs11"];
+const LATER_SCHEMES = ["azure-kv", "hcvault"];
+const NODE_SCHEMES = ["aws-kms", "gcp-kms", "pkcs11", "recovery", "sealpoint-recovery-public"];
 const OWN_OPTIONS = ["pkcs11"];
 
 /** What makes the provider of a scheme, from what comes after the colon. */
@@ -32,8 +32,8 @@ export function alsoKnow(scheme: string, make: Maker): void {
 }
 
 /**
- * The provider that a KEK's URI names: `env:NAME`, `file:PATH`, and in Node `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME` or `pkcs11:…` (RFC 7512). Only `pkcs11:` takes
- * options.
+ * The provider that a KEK's URI names: `env:NAME`, `file:PATH`, and in Node `aws-kms://ARN`, `gcp-kms://projects/…/cryptoKeys/NAME`, `pkcs11:…` (RFC 7512), or `recovery:PATH`, the
+ * file with a recovery key's public half; or that half itself. Only `pkcs11:` takes options.
  *
  * Throws: `missing_dependency` (its package is not installed, a scheme of Node or of a later release, or a runtime without environment and files), `invalid_argument` (anything
  * else, and what the provider itself says).

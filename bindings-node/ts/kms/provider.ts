@@ -11,6 +11,8 @@ export interface ProviderCapabilities {
   readonly authenticates: boolean;
   /** The service can tell a key's state without using the key. */
   readonly canDescribe?: boolean;
+  /** False: it only wraps, since the key that opens is elsewhere (a recovery key's secret half). It has no canary, and its wraps are stored unverified. True by default. */
+  readonly canUnwrap?: boolean;
 }
 
 /** A DEK (or canary) under a KEK, as it lies in the key store. */
@@ -43,6 +45,11 @@ export interface KeyManagementProvider {
 /** The part of a KEK's URI that messages and health reports show. */
 export function schemeOf(uri: string): string {
   return uri.split(":", 1)[0] as string;
+}
+
+/** Whether this KEK opens what it wraps. */
+export function canUnwrap({ capabilities }: KeyManagementProvider): boolean {
+  return capabilities.canUnwrap !== false;
 }
 
 /** Whether a provider's name can serve as one. */

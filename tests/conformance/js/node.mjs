@@ -19,7 +19,8 @@ function load() {
 if (!["native", "wasm", "async"].includes(mode)) throw new Error(`no such mode: ${mode}`);
 const sealpoint = load();
 if (sealpoint.backend !== (mode === "native" ? "native" : "wasm")) throw new Error(`${mode}: the package runs on ${sealpoint.backend}`);
-const runner = new Runner(sealpoint, { bulk: mode === "async" });
+const recovery = mode === "native" ? require("sealpoint/kms/recovery") : undefined;
+const runner = new Runner(sealpoint, { bulk: mode === "async", recovery });
 
 function source() {
   const names = readdirSync(VECTORS).filter((name) => name.endsWith(".json"));

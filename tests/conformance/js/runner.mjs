@@ -14,8 +14,9 @@ const SURELY_BULK = 64 << 10;
 export class Unreachable extends Error {}
 
 export class Runner {
-  constructor(sealpoint, { bulk = false } = {}) {
+  constructor(sealpoint, { bulk = false, recovery } = {}) {
     this.api = sealpoint;
+    this.recovery = recovery;
     this.bulk = bulk;
     this.ciphered = 0;
     if (bulk) this.#count();

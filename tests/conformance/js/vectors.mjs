@@ -94,6 +94,12 @@ export class Vectors {
     return this.kekOf(vector).unwrap(wrapped, this.runner.wrapContext(vector));
   }
 
+  /** The classes of recovery keys. */
+  recovery() {
+    if (this.runner.recovery === undefined) throw new Unreachable("recovery keys need the native module");
+    return this.runner.recovery;
+  }
+
   /** The digest of `[value]` as the package writes it, against the one it should have. */
   async checkCbor(value, cborHex) {
     let made;
@@ -240,7 +246,24 @@ const RUN = {
       this.api.DataKey.import(text);
     },
   },
-  recovery: Object.fromEntries(["pair", "unwrap", "import-secret", "import-public"].map((op) => [op, noRecovery])),
+  recovery: {
+    pair({ secret_text, public_text, recovery_id }) {
+      const { RecoveryKey, RecoveryPublicKey } = this.recovery();
+      const [key, other] = [RecoveryKey.fromText(secret_text), RecoveryPublicKey.fromText(public_text)];
+      const made = [key.toText(), other.toText(), key.public.toText(), toHex(other.recoveryId)];
+      check("pair", made, [secret_text, public_text, public_text, recovery_id]);
+    },
+    unwrap(vector) {
+      const opened = this.recovery().RecoveryKey.fromText(vector.secret_text).unwrap(fromHex(vector.wrapped), this.runner.wrapContext(vector));
+      check("dek", opened.expose(), fromHex(vector.dek));
+    },
+    "import-secret"({ text }) {
+      this.recovery().RecoveryKey.fromText(text);
+    },
+    "import-public"({ text }) {
+      this.recovery().RecoveryPublicKey.fromText(text);
+    },
+  },
   cbor: {
     /** By way of a manifest: the digest of what was encoded. */
     encode(vector) {
@@ -303,7 +326,3 @@ const RUN = {
 };
 
 const lengths = (stored) => Object.fromEntries(Object.entries(stored).map(([name, value]) => [name, JSON.stringify(value).length]));
-
-function noRecovery() {
-  throw new Unreachable("recovery keys are not in this package");
-}
