@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,19 @@ def test_a_planted_recovery_wrap_is_refused(key: RecoveryKey) -> None:
     with Keyring.connect(STORE, kek=[absent, OfflineRecoveryProvider(key.to_text())]) as keyring, pytest.raises(SealpointError) as caught:
         keyring.open(sealed, CONTEXT)
     assert_error(caught.value, "authentication_failed")
+
+
+def test_any_provider_may_only_wrap() -> None:
+    only = FakeKms("fake:wraps", OTHER_KEK_TEXT, authenticates=False)
+    only.capabilities = replace(only.capabilities, can_unwrap=False)
+    with Keyring.connect(STORE, kek=[only, KEK]) as keyring:
+        keyring.setup()
+        sealed = keyring.seal(PLAINTEXT, CONTEXT)
+        assert (keyring.health().status, [kek.scheme for kek in keyring.health().keks]) == ("ok", ["env"])
+    assert rows("SELECT kek_uri, verified_at IS NULL FROM sealpoint_wraps ORDER BY kek_uri") == [(KEK, 0), ("fake:wraps", 1)]
+    with Keyring.connect(STORE, kek=[only, KEK]) as keyring:
+        assert keyring.open(sealed, CONTEXT) == PLAINTEXT
+    assert only.calls == {"wrap": 1}
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,8 @@ class Keks:
 
     @property
     def with_canary(self) -> tuple[KeyManagementProvider, ...]:
-        """All but recovery keys (SPEC section 6.4)."""
-        return tuple(provider for provider in self.providers if not _is_recovery(provider))
+        """All but recovery keys (SPEC section 6.4) and what else only wraps."""
+        return tuple(provider for provider in self.providers if provider.capabilities.can_unwrap and not _is_recovery(provider))
 
     @property
     def recovers(self) -> bool:
