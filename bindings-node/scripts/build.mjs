@@ -54,6 +54,7 @@ for (const [esm, cjs] of [
 // So are the entries of key services, which share its classes.
 const KMS = {
   aws: ["AwsKmsProvider"],
+  gcp: ["GcpKmsProvider"],
   recovery: ["OfflineRecoveryProvider", "RecoveryKey", "RecoveryProvider", "RecoveryPublicKey"],
 };
 for (const [name, classes] of Object.entries(KMS)) {

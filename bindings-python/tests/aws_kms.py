@@ -9,7 +9,6 @@ import http.client
 import json
 import socket
 import struct
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from moto.server import ThreadedMotoServer
-from support import TENANT
+from support import TENANT, serve_key_service
 
 TOLD = f"User: arn:aws:iam::111122223333:role/{TENANT} is not authorized"
 
@@ -114,30 +113,13 @@ def _handler(kms: AwsKms) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def serve() -> None:
-    """For tests in other languages: one JSON object a line on standard input, each answered by one. It ends when the input does.
-
-    `reset`: as above. `fault`, `faults`: what to answer; a list is (status, code), an object what replaces fields of moto's answer. The
-    answer has `endpoint`, `calls` and `requests`.
-    """
-    with closing(AwsKms()) as kms:
-        for line in sys.stdin:
-            kms.hanging.set()
-            asked = json.loads(line)
-            if "reset" in asked:
-                kms.reset()
-            kms.hanging = threading.Event()
-            if "fault" in asked:
-                kms.fault = _fault(asked["fault"])
-            kms.faults += [_fault(fault) for fault in asked.get("faults", ())]
-            print(json.dumps({"endpoint": kms.endpoint, "calls": kms.calls, "requests": kms.requests}), flush=True)
-
-
 def _fault(given: Any) -> Fault:
+    """From JSON: a list is (status, code), an object what replaces fields of moto's answer."""
     if isinstance(given, dict):
         return lambda answer: {**answer, **given}
     return (given[0], given[1]) if isinstance(given, list) else given
 
 
 if __name__ == "__main__":
-    serve()
+    with closing(AwsKms()) as kms:
+        serve_key_service(kms, kms.endpoint, _fault)

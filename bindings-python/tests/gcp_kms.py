@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import google_crc32c
@@ -18,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.cloud import kms_v1
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
-from support import TENANT
+from support import TENANT, serve_key_service
 
 TOLD = f"Permission denied on {TENANT}, current state is: "
 Fault = tuple[grpc.StatusCode, str] | str | Callable[[Any], None] | None
@@ -109,3 +110,38 @@ class FakeGcpKms:
         except InvalidTag:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, TOLD)
         return kms_v1.DecryptResponse(plaintext=plaintext, plaintext_crc32c=google_crc32c.value(plaintext), used_primary=True)
+
+
+def flip(field: str) -> Callable[[Any], None]:
+    """A fault: an answer that was damaged on the way."""
+
+    def change(answer: Any) -> None:
+        if hasattr(answer, field):
+            value = getattr(answer, field)
+            setattr(answer, field, (not value) if isinstance(value, bool) else bytes([value[0] ^ 1]) + value[1:])
+
+    return change
+
+
+def _fault(given: Any) -> Fault:
+    """From JSON: a list is (status, word), `{"flip": field}`, `{"name": text}` or `{"plaintext": text}`, which comes with its checksum."""
+    if isinstance(given, list):
+        return grpc.StatusCode[given[0]], given[1]
+    if not isinstance(given, dict):
+        return given
+    if "flip" in given:
+        return flip(given["flip"])
+
+    def change(answer: Any) -> None:
+        if "name" in given:
+            answer.name = given["name"]
+        if "plaintext" in given:
+            answer.plaintext = given["plaintext"].encode()
+            answer.plaintext_crc32c = google_crc32c.value(answer.plaintext)
+
+    return change
+
+
+if __name__ == "__main__":
+    with closing(FakeGcpKms()) as kms:
+        serve_key_service(kms, kms.address, _fault, shown=lambda request: type(request).to_dict(request), key=kms.key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -158,3 +160,31 @@ def in_threads(count: int, work: Callable[[int], object]) -> list[Any]:
         thread.join(30)
     assert not any(thread.is_alive() for thread in threads)
     return results
+
+
+def serve_key_service(
+    kms: Any,
+    endpoint: str,
+    fault: Callable[[Any], object],
+    *,
+    shown: Callable[[Any], object] = lambda request: request,
+    key: Callable[[str], object] = lambda _: None,
+) -> None:
+    """A key service for tests in other languages: one JSON object a line on standard input, each answered by one, until the input ends.
+
+    `reset`: no faults, and counts at zero; `fault`: from now on; `faults`: one a call, before that; `key`: one is made. The answer has
+    `endpoint`, `calls` and `requests`. fault: makes one from JSON; shown: makes JSON of a request.
+    """
+    for line in sys.stdin:
+        asked = json.loads(line)
+        kms.hanging.set()
+        if "reset" in asked:
+            kms.reset()
+        kms.hanging = threading.Event()
+        if "key" in asked:
+            key(asked["key"])
+        if "fault" in asked:
+            kms.fault = fault(asked["fault"])
+        kms.faults += [fault(given) for given in asked.get("faults", ())]
+        answer = {"endpoint": endpoint, "calls": kms.calls, "requests": [shown(request) for request in kms.requests]}
+        print(json.dumps(answer), flush=True)

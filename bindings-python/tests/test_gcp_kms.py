@@ -14,7 +14,7 @@ from typing import Any
 import google.auth
 import google_crc32c
 import pytest
-from gcp_kms import FakeGcpKms, Fault
+from gcp_kms import FakeGcpKms, Fault, flip
 from google.auth.exceptions import DefaultCredentialsError
 from grpc import StatusCode
 from support import CONTEXT, PLAINTEXT, TENANT, in_threads, query, ready, refused
@@ -157,15 +157,6 @@ def test_another_context_another_key_or_changed_bytes_do_not_open(provider: GcpK
     refused(lambda: provider.unwrap(wrapped, OTHER_WRAP), "authentication_failed")
     refused(lambda: other.unwrap(wrapped, WRAP), "authentication_failed")
     refused(lambda: provider.unwrap(changed, WRAP), "authentication_failed")
-
-
-def flip(field: str) -> Any:
-    def change(answer: Any) -> None:
-        if hasattr(answer, field):
-            value = getattr(answer, field)
-            setattr(answer, field, (not value) if isinstance(value, bool) else bytes([value[0] ^ 1]) + value[1:])
-
-    return change
 
 
 @pytest.mark.parametrize(

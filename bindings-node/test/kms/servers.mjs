@@ -1,4 +1,4 @@
-// Key services for tests: moto, an emulator of AWS KMS, behind a proxy that counts calls and gives faults (bindings-python/tests/aws_kms.py).
+// Key services for tests, which the Python package's tests have: moto, an emulator of AWS KMS, behind a proxy with faults; and a fake of Google Cloud KMS.
 import { pythonTest, Served } from "../langgraph/servers.mjs";
 
 /** A service that counts its calls and can be told what to answer. */
@@ -30,4 +30,14 @@ export async function awsKms() {
   process.env.AWS_EC2_METADATA_DISABLED = "true";
   for (const name of ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "AWS_REGION"]) delete process.env[name];
   return aws;
+}
+
+let gcp;
+
+/** A fake of Google Cloud KMS for this process. */
+export async function gcpKms() {
+  gcp ??= new KeyService("gcp_kms.py");
+  await gcp.tell({ reset: true });
+  process.env.METADATA_SERVER_DETECTION = "none"; // Google's client asks for one even where it needs no credentials
+  return gcp;
 }

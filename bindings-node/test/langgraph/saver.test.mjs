@@ -40,7 +40,7 @@ for (const [name, make] of Object.entries(known)) {
         map: new Map([["needle-key", new Set([1])]]),
         date: undefined,
         'needs "quoting"': 1,
-        "канал": 2,
+        канал: 2,
         long: "needle-long".repeat(10_000),
         snapshot: new DeltaSnapshot(["needle-snapshot"]),
       };

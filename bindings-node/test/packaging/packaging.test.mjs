@@ -64,7 +64,7 @@ describe("in Node", () => {
       "index.d.cts",
       "index.d.mts",
       "inline.mjs",
-      ...["aws", "recovery"].flatMap((name) => ["cjs", "d.cts", "d.mts", "mjs"].map((kind) => `kms-${name}.${kind}`)),
+      ...["aws", "gcp", "recovery"].flatMap((name) => ["cjs", "d.cts", "d.mts", "mjs"].map((kind) => `kms-${name}.${kind}`)),
       "langgraph.cjs",
       "langgraph.d.cts",
       "langgraph.d.mts",

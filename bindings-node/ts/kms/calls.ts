@@ -102,8 +102,8 @@ export function nameOf(error: unknown): string {
 /** A failed connection or a timeout, as Node's sockets and `fetch` (there it is the cause) report them. */
 export function isNetworkError(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
-  const { code, syscall } = error as NodeJS.ErrnoException;
-  if (error.name === "TimeoutError" || (typeof code === "string" && (syscall !== undefined || NETWORK.test(code)))) return true;
+  const { code, syscall, path } = error as NodeJS.ErrnoException; // with a path it is about a file
+  if (error.name === "TimeoutError" || (typeof code === "string" && path === undefined && (syscall !== undefined || NETWORK.test(code)))) return true;
   return isNetworkError(error.cause) || (error instanceof AggregateError && error.errors.some(isNetworkError));
 }
 
