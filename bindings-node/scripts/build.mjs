@@ -55,6 +55,7 @@ for (const [esm, cjs] of [
 const KMS = {
   aws: ["AwsKmsProvider"],
   gcp: ["GcpKmsProvider"],
+  pkcs11: ["Pkcs11Provider"],
   recovery: ["OfflineRecoveryProvider", "RecoveryKey", "RecoveryProvider", "RecoveryPublicKey"],
 };
 for (const [name, classes] of Object.entries(KMS)) {

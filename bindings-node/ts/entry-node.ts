@@ -8,6 +8,7 @@ import { instantiate } from "./instantiate.js";
 import { AwsKmsProvider } from "./kms/aws.js";
 import { GcpKmsProvider } from "./kms/gcp.js";
 import { alsoKnow } from "./kms/local.js";
+import { Pkcs11Provider } from "./kms/pkcs11.js";
 import { OfflineRecoveryProvider, RecoveryKey, RecoveryProvider, RecoveryPublicKey } from "./kms/recovery.js";
 import { lieAt } from "./platform.js";
 
@@ -25,12 +26,13 @@ if (!platforms().some(loadNative)) loadWasm();
 const afterSlashes = (rest: string) => (rest.startsWith("//") ? rest.slice(2) : "");
 alsoKnow("aws-kms", (rest) => new AwsKmsProvider(afterSlashes(rest)));
 alsoKnow("gcp-kms", (rest) => new GcpKmsProvider(afterSlashes(rest)));
+alsoKnow("pkcs11", (rest) => new Pkcs11Provider(`pkcs11:${rest}`));
 alsoKnow("recovery", RecoveryProvider.fromFile);
 alsoKnow("sealpoint-recovery-public", (rest) => new RecoveryProvider(`sealpoint-recovery-public:${rest}`));
 
 export * from "./index.js";
 /** What `sealpoint/kms/*` are views of. */
-export const _kms = { AwsKmsProvider, GcpKmsProvider, OfflineRecoveryProvider, RecoveryKey, RecoveryProvider, RecoveryPublicKey };
+export const _kms = { AwsKmsProvider, GcpKmsProvider, OfflineRecoveryProvider, Pkcs11Provider, RecoveryKey, RecoveryProvider, RecoveryPublicKey };
 
 /** As napi-rs names them. Of the two C libraries that a Linux can have, the other's module does not load. */
 function platforms(): string[] {

@@ -64,7 +64,7 @@ describe("in Node", () => {
       "index.d.cts",
       "index.d.mts",
       "inline.mjs",
-      ...["aws", "gcp", "recovery"].flatMap((name) => ["cjs", "d.cts", "d.mts", "mjs"].map((kind) => `kms-${name}.${kind}`)),
+      ...["aws", "gcp", "pkcs11", "recovery"].flatMap((name) => ["cjs", "d.cts", "d.mts", "mjs"].map((kind) => `kms-${name}.${kind}`)),
       "langgraph.cjs",
       "langgraph.d.cts",
       "langgraph.d.mts",

@@ -16,14 +16,16 @@ export class Budget {
   readonly attempt: number;
   readonly #deadline: number;
   readonly #service: string;
+  readonly #cutsShort: boolean;
 
-  /** `deadline`: seconds for everything. Throws: `invalid_argument`. */
-  constructor(deadline: unknown, service: string) {
+  /** `deadline`: seconds for everything. `cutsShort`: false where an attempt cannot be given up halfway, so that only retries are bounded. Throws: `invalid_argument`. */
+  constructor(deadline: unknown, service: string, { cutsShort = true } = {}) {
     if (typeof deadline !== "number" || !(deadline > 0 && deadline <= MAX_DEADLINE_S)) {
       throw fail("invalid_argument", `deadline is a number of seconds: more than 0 and at most ${MAX_DEADLINE_S}`);
     }
     this.#deadline = deadline * 1000;
     this.#service = service;
+    this.#cutsShort = cutsShort;
     this.attempt = this.#deadline * 0.28;
   }
 
@@ -60,6 +62,8 @@ export class Budget {
 
   async #limited<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const controller = new AbortController();
+    const answer = call(controller.signal);
+    if (!this.#cutsShort) return answer;
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
@@ -68,7 +72,7 @@ export class Budget {
       }, this.attempt);
     });
     try {
-      return await Promise.race([call(controller.signal), late]);
+      return await Promise.race([answer, late]);
     } finally {
       clearTimeout(timer);
     }

@@ -111,7 +111,7 @@ class FileProvider extends LocalProvider {
     if (path === "" || path.includes("\0") || (path.startsWith("//") && !path.startsWith("///"))) {
       throw fail("invalid_argument", "file: is followed by the path of a file on this machine, such as file:/run/secrets/kek");
     }
-    const content = readPrivate(path);
+    const content = readPrivate(path, "KEK", "`sealpoint keygen --file PATH` makes one");
     try {
       super(`file:${path}`, parse(content, `the file ${path}`));
     } finally {
@@ -129,39 +129,43 @@ function parse(value: string | Uint8Array, place: string): LocalKek {
   }
 }
 
-/** The file's bytes, if nobody but its owner may touch it. Checked on what was opened: a path can change meanwhile. */
-function readPrivate(path: string): Uint8Array {
-  const fs = needed("fs", "a KEK of file:");
+/**
+ * The file's bytes, if nobody but its owner may touch it. Checked on what was opened: a path can change meanwhile.
+ *
+ * `what`: it holds, or should; `remedy`: for a file that is not there. Throws: `invalid_argument`.
+ */
+export function readPrivate(path: string, what: string, remedy: string): Uint8Array {
+  const fs = needed("fs", `a ${what} of file:`);
   const { O_RDONLY, O_NONBLOCK } = fs.constants;
   let descriptor: number;
   try {
     descriptor = fs.openSync(path, O_RDONLY | (O_NONBLOCK ?? 0));
   } catch (error) {
-    throw unreadable(path, error);
+    throw unreadable(path, error, remedy);
   }
   try {
     const status = fs.fstatSync(descriptor);
     if (!status.isFile()) {
       const kind = status.isDirectory() ? "folder" : "device or pipe";
-      throw fail("invalid_argument", `${path} is a ${kind}; file: needs the path of a file that holds the KEK`);
+      throw fail("invalid_argument", `${path} is a ${kind}; file: needs the path of a file that holds the ${what}`);
     }
-    if (neededProcess("a KEK of file:").platform !== "win32" && (status.mode & 0o077) !== 0) {
+    if (neededProcess(`a ${what} of file:`).platform !== "win32" && (status.mode & 0o077) !== 0) {
       const mode = (status.mode & 0o7777).toString(8).padStart(3, "0");
       throw fail("invalid_argument", `others than its owner have access to the file ${path} (mode ${mode}): run chmod 600 on it`);
     }
-    if (status.size > MAX_FILE_LEN) throw fail("invalid_argument", `the file ${path} holds no KEK: it has ${status.size} bytes`);
+    if (status.size > MAX_FILE_LEN) throw fail("invalid_argument", `the file ${path} holds no ${what}: it has ${status.size} bytes`);
     const content = new Uint8Array(MAX_FILE_LEN);
     return content.subarray(0, fs.readSync(descriptor, content));
   } catch (error) {
-    throw isSealpointError(error) ? error : unreadable(path, error);
+    throw isSealpointError(error) ? error : unreadable(path, error, remedy);
   } finally {
     fs.closeSync(descriptor);
   }
 }
 
-function unreadable(path: string, error: unknown): SealpointError {
+function unreadable(path: string, error: unknown, remedy: string): SealpointError {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT") return fail("invalid_argument", `there is no file ${path}; \`sealpoint keygen --file PATH\` makes one`);
+  if (code === "ENOENT") return fail("invalid_argument", `there is no file ${path}; ${remedy}`);
   return fail("invalid_argument", `the file ${path} cannot be read (${code}); its owner must be the user that runs this, mode 600`);
 }
 

@@ -95,7 +95,7 @@ class Pkcs11Provider:
     def _run(self, work: Callable[[_Token], _T], translate: Callable[[Exception], SealpointError | None]) -> _T:
         def call() -> _T:
             with self._module.lock:
-                token = self._token.get()
+                token = self._get_token()
                 self._binds_context = token.gcm
                 try:
                     return work(token)
@@ -104,13 +104,16 @@ class Pkcs11Provider:
                     token.close()
                     raise
 
+        return self._budget.run(call, translate)
+
+    def _get_token(self) -> _Token:
+        """Under the lock: whoever waits for it sees that the PIN was refused meanwhile."""
         if self._refused:
             raise error_for("kms_denied", self._refused)
         try:
-            return self._budget.run(call, translate)
-        except SealpointError as error:
-            if error.code == "kms_denied":
-                self._refused = str(error)
+            return self._token.get()
+        except _PIN as error:
+            self._refused = str(_translate(error))
             raise
 
 
@@ -264,15 +267,17 @@ _LOST = (
     raised.TokenNotPresent,
 )
 
+_PIN = (
+    raised.PinIncorrect,
+    raised.PinLocked,
+    raised.PinExpired,
+    raised.PinInvalid,
+    raised.PinLenRange,
+    raised.UserPinNotInitialized,
+)
+
 _ANSWERS: dict[tuple[str, str], tuple[type[Exception], ...]] = {
-    ("kms_denied", "the PKCS#11 token refuses the PIN: correct it and start anew; it is not tried again, since tokens count"): (
-        raised.PinIncorrect,
-        raised.PinLocked,
-        raised.PinExpired,
-        raised.PinInvalid,
-        raised.PinLenRange,
-        raised.UserPinNotInitialized,
-    ),
+    ("kms_denied", "the PKCS#11 token refuses the PIN: correct it and start anew; it is not tried again, since tokens count"): _PIN,
     ("key_not_found", "the PKCS#11 token has no AES key of this object= and id="): (raised.NoSuchKey,),
     ("invalid_argument", "several tokens or keys match this pkcs11: URI: add serial= or id="): (
         raised.MultipleObjectsReturned,
