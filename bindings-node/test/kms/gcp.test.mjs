@@ -146,6 +146,11 @@ describe("a fault", () => {
     );
   });
 
+  test("a client that never answers is given up", async () => {
+    const silent = { initialize: () => new Promise(() => {}), innerApiCalls: {} };
+    await code(new GcpKmsProvider(NAME, { client: silent, deadline: 1 }).wrap(SecretKey.generate(), WRAP), "kms_unavailable", /TimeoutError/);
+  });
+
   test("an outage is not waited out: the client's own retry would go on for a minute, ours ends within the deadline, and the test with it", async () => {
     const gone = connect("127.0.0.1:1");
     await code(new GcpKmsProvider(NAME, { client: gone, deadline: 1 }).wrap(SecretKey.generate(), WRAP), "kms_unavailable");

@@ -52,6 +52,20 @@ describe("in Node", () => {
     assert.deepEqual(node("run.cjs", wasmOnly), { backend: "wasm", text: "hello", oneInstance: true });
   });
 
+  test("the entries of key services, alone and bundled: one instance, and what has to be installed", async () => {
+    const said = {
+      same: true,
+      aws: "a KEK of aws-kms: needs @aws-sdk/client-kms: npm install @aws-sdk/client-kms",
+      gcp: "a KEK of gcp-kms: needs @google-cloud/kms: npm install @google-cloud/kms",
+      pkcs11: "a KEK of pkcs11: needs pkcs11js: npm install pkcs11js",
+    };
+    assert.deepEqual(node("kms.mjs", both), said);
+    const { build } = tool("esbuild");
+    const outfile = join(both, "esbuild/kms.mjs");
+    await build({ entryPoints: [join(both, "kms.mjs")], bundle: true, format: "esm", platform: "node", outfile, logLevel: "error" });
+    assert.deepEqual(node(outfile, both), said);
+  });
+
   test("the tarball holds what is needed and nothing else", () => {
     const files = readdirSync(join(wasmOnly, "node_modules/sealpoint"), { recursive: true }).filter(
       (name) => /\.\w+$/.test(name) && !name.startsWith("dist/types/"),

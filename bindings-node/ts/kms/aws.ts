@@ -5,7 +5,7 @@
  * region is the ARN's. The identity needs `kms:Encrypt` and `kms:Decrypt`.
  */
 
-import type { KMS } from "@aws-sdk/client-kms";
+import type * as Aws from "@aws-sdk/client-kms";
 import { options } from "../check.js";
 import type { Context } from "../context.js";
 import { type ErrorCode, fail, type SealpointError } from "../errors.js";
@@ -76,7 +76,7 @@ export class AwsKmsProvider implements KeyManagementProvider {
     this.#budget = new Budget(deadline, SERVICE);
     this.#given = client !== undefined;
     if (client === undefined) {
-      const { KMS } = optional<{ KMS: new (config: object) => KMS }>(PACKAGE, "a KEK of aws-kms:");
+      const { KMS } = optional<typeof Aws>(PACKAGE, "a KEK of aws-kms:");
       this.#connect = () => connect(KMS, region, this.#budget.attempt);
     } else {
       if (typeof client?.encrypt !== "function" || typeof client.decrypt !== "function") {
@@ -160,8 +160,8 @@ interface ServiceError {
 }
 
 /** A client that does not retry, since the budget does, and logs nothing. */
-function connect(Client: new (config: object) => KMS, region: string, attempt: number): KMS {
-  return new Client({ region, maxAttempts: 1, retryMode: "standard", requestHandler: { connectionTimeout: attempt / 3 } });
+function connect(KMS: typeof Aws.KMS, region: string, attempt: number): Aws.KMS {
+  return new KMS({ region, maxAttempts: 1, retryMode: "standard", requestHandler: { connectionTimeout: attempt / 3 } });
 }
 
 const DENIED = "AWS KMS refuses this identity: it needs kms:Encrypt and kms:Decrypt on the key, from its policies, the key's policy or a grant";

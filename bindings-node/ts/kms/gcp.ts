@@ -5,6 +5,7 @@
  * (roles/cloudkms.cryptoKeyEncrypterDecrypter).
  */
 
+import type * as Google from "@google-cloud/kms";
 import { options } from "../check.js";
 import type { Context } from "../context.js";
 import { type ErrorCode, fail, type SealpointError } from "../errors.js";
@@ -23,7 +24,7 @@ const SERVICE = "Google Cloud KMS";
 /** What is used of Google's `KeyManagementServiceClient`. */
 export interface GcpKmsClient {
   initialize(): Promise<unknown>;
-  innerApiCalls: { [method: string]: (...args: never[]) => unknown };
+  innerApiCalls: Readonly<Record<string, unknown>>;
 }
 
 export interface GcpKmsOptions {
@@ -59,7 +60,7 @@ export class GcpKmsProvider implements KeyManagementProvider {
     this.#name = name;
     this.#budget = new Budget(deadline, SERVICE);
     if (client === undefined) {
-      const { KeyManagementServiceClient } = optional<{ KeyManagementServiceClient: new () => GcpKmsClient }>(PACKAGE, "a KEK of gcp-kms:");
+      const { KeyManagementServiceClient } = optional<typeof Google>(PACKAGE, "a KEK of gcp-kms:");
       this.#connect = () => new KeyManagementServiceClient();
     } else {
       if (typeof client?.initialize !== "function") throw fail("invalid_argument", `client is a KeyManagementServiceClient of ${PACKAGE}`);
