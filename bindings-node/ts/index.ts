@@ -18,12 +18,29 @@ export { Keyring, type KeyringOptions, type KeyringPurpose } from "./keyring/key
 export type { DekPurpose } from "./keyring/purposes.js";
 export { canarySecret, type DekRecord, exportKey, LocalKek, SecretKey } from "./keys.js";
 export type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./kms/provider.js";
+export type { Progress } from "./lifecycle/jobs.js";
+export type {
+  DekStatus,
+  DropReport,
+  Failure,
+  PurposeStatus,
+  ReplayReport,
+  RewrapReport,
+  Rotation,
+  RotationReport,
+  ShredReport,
+  StoredTombstone,
+  TenantStatus,
+  Tombstone,
+} from "./lifecycle/reports.js";
+export type { JobOptions } from "./lifecycle/verbs.js";
 export { type ManifestChannels, type ManifestFields, manifestOpen, manifestPayload } from "./manifest.js";
 export { Migration, type Mode, type Unsealed } from "./migration.js";
 export type { Opened, SealOptions } from "./seal.js";
+export type { KeyLifecycle, WrapChange, WrapDrop } from "./stores/lifecycle.js";
 export type { StoreSource } from "./stores/open.js";
 export { PostgresStore } from "./stores/postgres.js";
-export type { KeyStore, PostgresPool, StoredDek, StoreSettings, TenantRecord, WrapRecord } from "./stores/records.js";
+export type { DekState, KeyStore, PostgresPool, StoredDek, StoreSettings, TenantRecord, WrapRecord } from "./stores/records.js";
 export { SqliteStore } from "./stores/sqlite.js";
 export { type Fixed, type FromConfig, fixed, fromConfig, type TenantConfig, type TenantSource, tenantScope } from "./tenants.js";
 export type { ContextPairs, ContextValue, ManifestValue } from "./transport.js";

@@ -142,6 +142,22 @@ test("with the other KEK gone the secret half opens and seals nothing", async ()
   await other.close();
 });
 
+test("keys from before are wrapped for the recovery key by rewrap", async () => {
+  const key = RecoveryKey.generate();
+  const { store, sealed } = await filled(kek);
+  const path = join(folder(), "recovery.pub");
+  writeFileSync(path, key.public.toText());
+  const keyring = await Keyring.connect(store, { kek: [kek, `recovery:${path}`] });
+  const { wrapped, verified, complete, failed } = await keyring.rewrap(kek, uriOf(key));
+  assert.deepEqual([wrapped, verified, complete, failed], [1, 0, true, 0]);
+  assert.equal((await keyring.rewrap(kek, `recovery:${path}`)).wrapped, 0); // as the configuration spells it
+  await keyring.close();
+  assert.deepEqual(rows(store, "SELECT kek_uri FROM sealpoint_canaries"), [[kek]]);
+  const recovering = await Keyring.connect(store, { kek: [new FakeKms("fake:new", { kek: OTHER_KEK }), new OfflineRecoveryProvider(key.toText())] });
+  assert.equal(await recovering.openText(sealed, contextOf()), PLAINTEXT);
+  await recovering.close();
+});
+
 test("a planted recovery wrap is refused", async () => {
   const key = RecoveryKey.generate();
   const { store, sealed } = await filled([kek, key.public.toText()]);

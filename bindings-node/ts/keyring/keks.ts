@@ -17,16 +17,26 @@ const LOST = ["kms_denied", "kms_throttled", "kms_unavailable", "key_disabled", 
 /** One provider or more. Only what is in here ever opens a wrap: a row's `kekUri` is looked up, never followed (SPEC section 6.1). */
 export class Keks {
   readonly providers: readonly KeyManagementProvider[];
+  readonly #configured: ReadonlyMap<unknown, KeyManagementProvider>;
 
   /** Throws: `invalid_argument`, and what `providerFromUri` throws. */
   constructor(kek: unknown) {
-    this.providers = (Array.isArray(kek) ? [...kek] : [kek]).map(provider);
+    const listed = Array.isArray(kek) ? [...kek] : [kek];
+    this.providers = listed.map(provider);
+    this.#configured = new Map(listed.map((one, i) => [one, this.providers[i] as KeyManagementProvider]));
     const uris = this.providers.map(({ uri }) => uri);
     if (uris.length === 0) throw fail("invalid_argument", "kek names no KEK");
     if (new Set(uris).size < uris.length) throw fail("invalid_argument", "kek names one KEK twice");
     if (!this.providers.some(({ capabilities }) => capabilities.authenticates)) {
       throw fail("invalid_argument", "kek needs a KEK whose wraps authenticate: RSA and HPKE wraps, which anyone can mint, only add a way to open");
     }
+  }
+
+  /** By its name in the key table, or as the configuration spells it. Throws: `invalid_argument` (the configuration names no such KEK). */
+  named(uri: string): KeyManagementProvider {
+    const found = this.providers.find((one) => one.uri === uri) ?? this.#configured.get(uri);
+    if (found === undefined) throw fail("invalid_argument", "this keyring has no KEK of that URI: name it in kek, beside the others");
+    return found;
   }
 
   /** The DEK under each KEK, each wrap opened again and compared where its KEK opens. Throws: what a provider answers, `authentication_failed`. */
@@ -130,7 +140,8 @@ async function opensCanary(one: KeyManagementProvider, canary: WrappedKey): Prom
   }
 }
 
-async function wrapVerified(one: KeyManagementProvider, secret: SecretKey, context: Context): Promise<WrapRecord> {
+/** The key under one KEK, opened again and compared. Throws: what the provider answers, `authentication_failed`. */
+export async function wrapVerified(one: KeyManagementProvider, secret: SecretKey, context: Context): Promise<WrapRecord> {
   const made = await call(one, () => one.wrap(secret, context), isWrappedKey, "WrappedKey");
   const { wrapAlg, kekVersion } = made;
   const wrapped = new Uint8Array(made.wrapped); // neither a Buffer nor the provider's own memory

@@ -8,9 +8,12 @@ import { envelopeDekId } from "../envelope.js";
 import { type ErrorCode, fail, isSealpointError } from "../errors.js";
 import { hide } from "../hide.js";
 import { schemeOf } from "../kms/provider.js";
+import { Keys } from "../lifecycle/jobs.js";
+import { Lifecycle } from "../lifecycle/verbs.js";
 import { decodeUtf8, type Opened, type SealOptions } from "../seal.js";
+import { isLifecycle } from "../stores/lifecycle.js";
 import { type StoreSource, storeFrom } from "../stores/open.js";
-import { checkedSettings, type KeyStore, NOT_SET_UP, type StoreSettings } from "../stores/records.js";
+import { checkedSettings, type KeyStore, NOT_SET_UP, POINTER_TTL_S, type StoreSettings } from "../stores/records.js";
 import type { ContextPairs } from "../transport.js";
 import type { Loaded } from "./flight.js";
 import { type AffectedTenant, affectedTenants, assess, type Health, type KekHealth } from "./health.js";
@@ -21,7 +24,6 @@ import { Refresher } from "./refresh.js";
 
 const DEFAULT_CACHE_TTL_S = 3600;
 const MAX_CACHE_TTL_S = 30 * 86_400;
-const POINTER_TTL_S = 60;
 const CACHE_CAPACITY = 10_000;
 const SEAL = ["contentType", "pad", "dekPurpose"] as const;
 
@@ -51,7 +53,7 @@ export interface KeyringPurpose {
  * `dekPurpose`: `"data"`, or `"client"` for what an exported key (`exportDataKey`) may open. Such a key may have sealed it as well, so nothing that was sealed under the one opens
  * under the other: `authentication_failed`. Another value is `invalid_argument`.
  */
-export class Keyring {
+export class Keyring extends Lifecycle {
   /** @internal The synchronous hot path of the wrappers: `undefined` means that the key is not held; then call the keyring. */
   readonly _cache: DekCache;
   /** @internal */
@@ -64,6 +66,7 @@ export class Keyring {
   #closed = false;
 
   private constructor(store: KeyStore, ownsStore: boolean, keks: Keks, cacheTtl: number, createTenants: boolean) {
+    super();
     this.#store = store;
     this.#ownsStore = ownsStore;
     this.#keks = keks;
@@ -245,12 +248,19 @@ export class Keyring {
   }
 
   /** Shows the kind of key store and the schemes of the KEKs. */
-  toString(): string {
+  override toString(): string {
     return `Keyring(${this.#store.constructor.name} kek=${this.#keks}${this.#closed ? " closed" : ""})`;
   }
 
   toJSON(): string {
     return this.toString();
+  }
+
+  /** @internal */
+  protected override _keys(): Keys {
+    this.#requireOpen();
+    if (isLifecycle(this.#store)) return new Keys(this.#store, this.#keks, this.#loader);
+    throw fail("invalid_argument", `the key store ${this.#store.constructor.name} can load keys but not change them: it lacks methods of KeyLifecycle`);
   }
 
   /** What was passed is what is sealed: where the DEK has to be loaded first, the payload is copied before. */

@@ -1,11 +1,11 @@
 /** From rows of the key store to opened DEKs in the cache. A row is never trusted (SPEC section 6.1). */
 
 import type { DekCache } from "../cache.js";
-import { wrapContext } from "../context.js";
+import { type Context, wrapContext } from "../context.js";
 import { DataKey } from "../data-key.js";
 import { fail, isSealpointError } from "../errors.js";
 import { exportKey, type SecretKey } from "../keys.js";
-import { checkedDek, checkedTenant, type KeyStore, now, type StoredDek } from "../stores/records.js";
+import { checkedDek, checkedTenant, hex, type KeyStore, now, type StoredDek, type WrapRecord } from "../stores/records.js";
 import { type Loaded, SingleFlight } from "./flight.js";
 import type { Keks } from "./keks.js";
 import { CLIENT } from "./purposes.js";
@@ -19,6 +19,7 @@ export class Loader {
   readonly #refresher: Refresher;
   readonly #createTenants: boolean;
   readonly #flights = new SingleFlight();
+  readonly #destroyed = new Set<string>();
   #closed = false;
 
   constructor(store: KeyStore, keks: Keks, cache: DekCache, refresher: Refresher, createTenants: boolean) {
@@ -47,7 +48,7 @@ export class Loader {
       if (this.#cache.contains(dekId)) return undefined;
       const record = await this.#store.dek(dekId);
       if (record === undefined) throw fail("key_not_found", "the key store does not hold the key that this envelope names: is it the right key store?");
-      this.#check(checkedDek(record), tenant, purpose);
+      this.check(checkedDek(record), tenant, purpose);
       if (!sameBytes(record.dekId, dekId)) throw fail("store_invalid", "the key store answered with another key than it was asked for");
       return this.#open(record);
     });
@@ -59,11 +60,46 @@ export class Loader {
    */
   async export(tenant: string): Promise<string> {
     const record = (await this.#activeRecord(tenant, CLIENT)) ?? (await this.#create(tenant, CLIENT, true)).record;
-    this.#check(record, tenant, CLIENT);
+    this.check(record, tenant, CLIENT);
     return this.#unwrap(record, true, (secret) => {
       openedKey(secret, record).dispose(); // it is the record's: its key check was compared
       return exportKey(secret, record);
     });
+  }
+
+  /** A new DEK, wrapped by each KEK and verified, not stored yet. The caller disposes of the key. */
+  async make(tenant: string, purpose: number, version: number): Promise<{ record: StoredDek; key: DataKey }> {
+    const { key, secret } = DataKey.generate({ tenant, dekPurpose: purpose, version });
+    try {
+      const { dekId, suite, keyCheck } = key;
+      const wraps = await this.#keks.wrap(secret, wrapContext({ tenant, dekId, dekPurpose: purpose, suite }));
+      return { record: { dekId, tenant, dekPurpose: purpose, suite, version, state: "active", keyCheck, createdAt: now(), wraps, shreddedAt: null }, key };
+    } catch (error) {
+      key.dispose();
+      throw error;
+    } finally {
+      secret.dispose();
+    }
+  }
+
+  /** After a rotation: what holds the retired DEK goes on with the active one, at once. `key`: the active one, if it was made here. */
+  async succeed(retired: Uint8Array, active: StoredDek, key?: DataKey): Promise<void> {
+    if (!this.#cache.contains(retired)) return;
+    if (key === undefined) await this.#activate(active, active.tenant, active.dekPurpose);
+    else this.#hold(key, true);
+  }
+
+  /** The next use of this DEK reads its row again. */
+  evict(dekId: Uint8Array): void {
+    this.#cache.evict(dekId);
+  }
+
+  /** Destroyed DEKs leave the cache, also those that a load which is under way still puts there. */
+  forget(dekIds: Iterable<Uint8Array>): void {
+    for (const dekId of dekIds) {
+      this.#destroyed.add(hex(dekId));
+      this.#cache.evict(dekId);
+    }
   }
 
   /** Nothing stays in the cache, not even what a load that is under way still puts there. */
@@ -79,7 +115,7 @@ export class Loader {
   }
 
   async #activate(record: StoredDek, tenant: string, purpose: number): Promise<Loaded> {
-    this.#check(record, tenant, purpose);
+    this.check(record, tenant, purpose);
     if (this.#cache.setActive(tenant, purpose, record.dekId)) {
       this.#refresher.startIfDue(record, (due) => this.#refresh(due));
       return undefined;
@@ -106,26 +142,20 @@ export class Loader {
         "the key store does not know this tenant, and createTenants is off: register it with load(tenant) on a keyring that is connected with createTenants: true",
       );
     }
-    const version = await this.#store.nextVersion(tenant, purpose);
-    const { key, secret } = DataKey.generate({ tenant, dekPurpose: purpose, version });
+    const mine = await this.make(tenant, purpose, await this.#store.nextVersion(tenant, purpose));
     try {
-      const { dekId, suite, keyCheck } = key;
-      const wraps = await this.#keks.wrap(secret, wrapContext({ tenant, dekId, dekPurpose: purpose, suite }));
-      const mine: StoredDek = { dekId, tenant, dekPurpose: purpose, suite, version, state: "active", keyCheck, createdAt: now(), wraps, shreddedAt: null };
-      const winner = checkedDek(await this.#store.createDek(mine));
-      if (sameBytes(winner.dekId, dekId)) return { record: winner, key };
-      key.dispose();
+      const winner = checkedDek(await this.#store.createDek(mine.record));
+      if (sameBytes(winner.dekId, mine.record.dekId)) return { record: winner, key: mine.key };
+      mine.key.dispose();
       return { record: winner };
     } catch (error) {
-      key.dispose();
+      mine.key.dispose();
       throw error;
-    } finally {
-      secret.dispose();
     }
   }
 
   /** Before any KEK is used: whose key it is and what it is for, then whether it may be used. */
-  #check(record: StoredDek, tenant: string, purpose: number): void {
+  check(record: StoredDek, tenant: string, purpose: number): void {
     if (record.tenant !== tenant || record.dekPurpose !== purpose) {
       throw fail("authentication_failed", "the key belongs to another tenant or purpose than the context");
     }
@@ -171,15 +201,8 @@ export class Loader {
     return key;
   }
 
-  /** Uses the bare key, which is wiped afterwards. */
-  async #unwrap<T>(record: StoredDek, authenticated: boolean, use: (secret: SecretKey, authentic: boolean) => T): Promise<T> {
-    const { tenant, dekId, dekPurpose, suite } = record;
-    const { secret, authentic } = await this.#keks.unwrap(record.wraps, wrapContext({ tenant, dekId, dekPurpose, suite }), authenticated);
-    try {
-      return use(secret, authentic);
-    } finally {
-      secret.dispose();
-    }
+  #unwrap<T>(record: StoredDek, authenticated: boolean, use: (secret: SecretKey, authentic: boolean) => T): Promise<T> {
+    return unwrapped(this.#keks, record, record.wraps, authenticated, use);
   }
 
   #hold(key: DataKey, active: boolean): void {
@@ -187,11 +210,33 @@ export class Loader {
     this.#cache.insert(key, { active });
     if (!known) this.#refresher.loaded(key.dekId, key.tenant);
     if (this.#closed) this.#cache.clear();
+    if (this.#destroyed.has(hex(key.dekId))) this.#cache.evict(key.dekId);
+  }
+}
+
+/** What the record's wraps are bound to (SPEC section 6). */
+export function contextOf({ tenant, dekId, dekPurpose, suite }: StoredDek): Context {
+  return wrapContext({ tenant, dekId, dekPurpose, suite });
+}
+
+/** Uses the bare key from one of these wraps of the record, and wipes it afterwards. Nothing proves yet that it is the record's. */
+export async function unwrapped<T>(
+  keks: Keks,
+  record: StoredDek,
+  wraps: readonly WrapRecord[],
+  authenticated: boolean,
+  use: (secret: SecretKey, authentic: boolean) => T | Promise<T>,
+): Promise<T> {
+  const { secret, authentic } = await keks.unwrap(wraps, contextOf(record), authenticated);
+  try {
+    return await use(secret, authentic);
+  } finally {
+    secret.dispose();
   }
 }
 
 /** The key, proved to be the record's (`keyCheck`). */
-function openedKey(secret: SecretKey, { dekId, tenant, dekPurpose, version, suite, keyCheck }: StoredDek): DataKey {
+export function openedKey(secret: SecretKey, { dekId, tenant, dekPurpose, version, suite, keyCheck }: StoredDek): DataKey {
   return DataKey.fromSecret(secret, { dekId, tenant, dekPurpose, version, suite, keyCheck });
 }
 

@@ -151,6 +151,7 @@ const TYPES = {
 
 /** SPEC section 3 allows NUL in a tenant, Postgres does not allow it in text; another spelling could be another tenant's name. */
 function storable(parameter: unknown): unknown {
+  if (Array.isArray(parameter)) return parameter.map(storable);
   if (typeof parameter === "string" && parameter.includes("\0")) {
     throw fail("invalid_argument", "a Postgres key store holds no tenant and no KEK URI with a NUL character: choose other names, or another key store");
   }

@@ -5,9 +5,11 @@ import { text } from "../check.js";
 import { fail } from "../errors.js";
 import { hide } from "../hide.js";
 import { type Query, Transactions } from "./connections.js";
+import type { KeyLifecycle, WrapChange, WrapDrop } from "./lifecycle.js";
 import {
-  dekFromRows,
-  type KeyStore,
+  type DekState,
+  hex,
+  NO_ACTIVE_DEK,
   NOT_SET_UP,
   now,
   type PostgresPool,
@@ -15,7 +17,9 @@ import {
   type StoredDek,
   type StoreSettings,
   type TenantRecord,
+  type WrapRecord,
 } from "./records.js";
+import { dekFromRows, deksFromRows, SELECT_DEK, tenantsFromRows } from "./rows.js";
 
 /** The advisory lock under which setup() works, in every language: "sealpoin" in ASCII. */
 const SETUP_LOCK = "8315159405380200814";
@@ -46,11 +50,27 @@ const MIGRATIONS: readonly (readonly string[])[] = [
   ],
 ];
 
+const JOINED = "LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id";
 /** One statement, so that DEK, tombstone and wraps are of one moment. */
-const DEK = `
-SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at,
-       w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at AS wrapped_at, w.verified_at
-FROM {deks} d LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id
+const DEK = `${SELECT_DEK} FROM {deks} d ${JOINED}`;
+const PAGE = `${SELECT_DEK} FROM (SELECT * FROM {deks} WHERE dek_id > $1 ORDER BY dek_id LIMIT $2) d ${JOINED} ORDER BY d.dek_id, w.kek_uri`;
+const PAGE_TENANTS = `
+SELECT n.tenant, t.created_at, t.shredded_at FROM (
+    (SELECT tenant FROM {tenants} WHERE tenant > $1 ORDER BY tenant LIMIT $2)
+    UNION (SELECT DISTINCT tenant FROM {deks} WHERE tenant > $1 ORDER BY tenant LIMIT $2)) n
+LEFT JOIN {tenants} t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT $2
+`;
+const UNNEST = "unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[]";
+const INSERT_WRAPS = `INSERT INTO {wraps} SELECT * FROM ${UNNEST})`;
+const REPLACE_WRAPS = `
+UPDATE {wraps} w SET kek_version = n.kek_version, wrap_alg = n.wrap_alg, wrapped = n.wrapped, created_at = n.created_at, verified_at = n.verified_at
+FROM ${UNNEST}, $8::bytea[]) n(dek_id, kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at, replaces)
+WHERE w.dek_id = n.dek_id AND w.kek_uri = n.kek_uri AND w.wrapped = n.replaces RETURNING 1
+`;
+const DROP_WRAPS = `
+DELETE FROM {wraps} w USING unnest($1::bytea[], $2::text[], $3::bytea[], $4::text[], $5::bytea[]) n(dek_id, kek_uri, wrapped, kept_uri, kept)
+WHERE w.dek_id = n.dek_id AND w.kek_uri = n.kek_uri AND w.wrapped = n.wrapped
+AND EXISTS (SELECT 1 FROM {wraps} k WHERE k.dek_id = n.dek_id AND k.kek_uri = n.kept_uri AND k.wrapped = n.kept) RETURNING 1
 `;
 
 /**
@@ -59,7 +79,7 @@ FROM {deks} d LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w O
  * A server that cannot be reached or written, or is too slow, is `store_unavailable`; a hot standby serves for opening. A call ends within about 20 seconds (see docs/OPERATIONS.md).
  * Needs the package pg for a URL.
  */
-export class PostgresStore implements KeyStore {
+export class PostgresStore implements KeyLifecycle {
   readonly #transactions: Transactions;
   readonly #schema: string | undefined;
   readonly #names: Readonly<Record<Table, string>>;
@@ -119,7 +139,7 @@ export class PostgresStore implements KeyStore {
   }
 
   dek(dekId: Uint8Array): Promise<StoredDek | undefined> {
-    return this.#run(async (query) => record(await query(`${DEK} WHERE d.dek_id = $1 ORDER BY w.kek_uri`, dekId)));
+    return this.#run(async (query) => dekFromRows(await query(`${DEK} WHERE d.dek_id = $1 ORDER BY w.kek_uri`, dekId)));
   }
 
   activeDek(tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
@@ -141,21 +161,101 @@ export class PostgresStore implements KeyStore {
    */
   createDek(dek: StoredDek): Promise<StoredDek> {
     return this.#run(async (query) => {
-      await query("INSERT INTO {tenants} (tenant, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING", dek.tenant, now());
-      const [tenant] = await query("SELECT shredded_at FROM {tenants} WHERE tenant = $1 FOR UPDATE", dek.tenant);
-      if (tenant === undefined || tenant.shredded_at !== null) throw fail("key_destroyed", "this tenant was shredded");
+      await lockTenant(query, dek.tenant);
       const winner = await active(query, dek.tenant, dek.dekPurpose);
       if (winner !== undefined) return winner;
-      const { dekId, dekPurpose, suite, version, state, keyCheck, createdAt } = dek;
-      await query(
-        "INSERT INTO {deks} (dek_id, tenant, purpose, suite, version, state, key_check, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        ...[dekId, dek.tenant, dekPurpose, suite, version, state, keyCheck, createdAt],
-      );
-      for (const { kekUri, kekVersion, wrapAlg, wrapped, createdAt, verifiedAt } of dek.wraps) {
-        await query("INSERT INTO {wraps} VALUES ($1, $2, $3, $4, $5, $6, $7)", dekId, kekUri, kekVersion, wrapAlg, wrapped, createdAt, verifiedAt);
-      }
+      await insert(query, dek);
       return dek;
     });
+  }
+
+  pageTenants(after: string | undefined, limit: number): Promise<[string, TenantRecord][]> {
+    return this.#run(async (query) => tenantsFromRows(await query(PAGE_TENANTS, after ?? "", limit)));
+  }
+
+  pageDeks(after: Uint8Array | undefined, limit: number): Promise<StoredDek[]> {
+    return this.#run(async (query) => deksFromRows(await query(PAGE, after ?? new Uint8Array(), limit)));
+  }
+
+  deksOf(tenants: readonly string[]): Promise<StoredDek[]> {
+    const where = "WHERE d.tenant = ANY($1::text[]) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri";
+    return this.#run(async (query) => deksFromRows(await query(`${DEK} ${where}`, tenants)));
+  }
+
+  replaceActive(retired: Uint8Array, successor: StoredDek): Promise<StoredDek> {
+    return this.#run(async (query) => {
+      await lockTenant(query, successor.tenant);
+      const found = await active(query, successor.tenant, successor.dekPurpose);
+      if (found === undefined) throw fail("key_not_found", NO_ACTIVE_DEK);
+      const update =
+        "UPDATE {deks} SET state = 'retired', retired_at = $1, rotated_by = encode($2::bytea, 'hex') WHERE dek_id = $3 AND dek_id = $4 RETURNING 1";
+      if ((await query(update, now(), successor.dekId, found.dekId, retired)).length === 0) return found;
+      await insert(query, successor);
+      return successor;
+    });
+  }
+
+  /** See `KeyLifecycle`. The lock on the DEKs' rows holds off whoever destroys them: a wrap that came after would outlive its DEK. */
+  putWraps(changes: readonly WrapChange[]): Promise<number> {
+    return this.#run(async (query) => {
+      const alive = await lockDeks(query, changes);
+      const possible = changes.filter(({ dekId }) => alive.has(hex(dekId)));
+      const [beside, instead] = [possible.filter(({ replaces }) => replaces === null), possible.filter(({ replaces }) => replaces !== null)];
+      const made = await query(`${INSERT_WRAPS} ON CONFLICT DO NOTHING RETURNING 1`, ...columns(beside));
+      const replaced = await query(
+        REPLACE_WRAPS,
+        ...columns(instead),
+        instead.map(({ replaces }) => replaces),
+      );
+      return made.length + replaced.length;
+    });
+  }
+
+  /** See `KeyLifecycle`. The lock keeps two calls from removing each the wrap that the other one keeps. */
+  dropWraps(drops: readonly WrapDrop[]): Promise<number> {
+    return this.#run(async (query) => {
+      await lockDeks(query, drops);
+      const done = await query(
+        DROP_WRAPS,
+        drops.map(({ dekId }) => dekId),
+        drops.map(({ dropped }) => dropped.kekUri),
+        drops.map(({ dropped }) => dropped.wrapped),
+        drops.map(({ kept }) => kept.kekUri),
+        drops.map(({ kept }) => kept.wrapped),
+      );
+      return done.length;
+    });
+  }
+
+  setState(dekId: Uint8Array, expected: DekState, state: DekState): Promise<boolean> {
+    return this.#run(async (query) => {
+      const update = "UPDATE {deks} SET state = $1, destroyed_at = $2 WHERE dek_id = $3 AND state = $4 RETURNING 1";
+      const changed = await query(update, state, state === "destroyed" ? now() : null, dekId, expected);
+      if (changed.length > 0 && state === "destroyed") await query("DELETE FROM {wraps} WHERE dek_id = $1", dekId);
+      return changed.length > 0;
+    });
+  }
+
+  shredTenant(tenant: string, at: number): Promise<Uint8Array[]> {
+    return this.#run(async (query) => {
+      await lockTenant(query, tenant, false);
+      await query("UPDATE {tenants} SET shredded_at = coalesce(shredded_at, $1) WHERE tenant = $2", at, tenant);
+      const rows = await query("SELECT dek_id FROM {deks} WHERE tenant = $1 ORDER BY dek_id FOR UPDATE", tenant);
+      const theirs = rows.map((row) => row.dek_id as Uint8Array);
+      await query("UPDATE {deks} SET state = 'destroyed', destroyed_at = $1 WHERE dek_id = ANY($2::bytea[]) AND state <> 'destroyed'", at, theirs);
+      await query("DELETE FROM {wraps} WHERE dek_id = ANY($1::bytea[])", theirs);
+      return theirs;
+    });
+  }
+
+  readmitTenant(tenant: string): Promise<boolean> {
+    const update = "UPDATE {tenants} SET shredded_at = NULL WHERE tenant = $1 AND shredded_at IS NOT NULL RETURNING 1";
+    return this.#run(async (query) => (await query(update, tenant)).length > 0);
+  }
+
+  /** See `KeyLifecycle`. Nothing that a client can do at once: Postgres keeps deleted rows, and its log, by rules of its own. */
+  async scrub(): Promise<string> {
+    return "the database's own files, until VACUUM on sealpoint_wraps and until its write-ahead log is recycled";
   }
 
   /** Closes the connections that were opened here; calls that are under way finish. */
@@ -222,14 +322,35 @@ function schemaName(schema: unknown): string | undefined {
 }
 
 async function active(query: Query, tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
-  return record(await query(`${DEK} WHERE d.tenant = $1 AND d.purpose = $2 AND d.state = 'active' ORDER BY w.kek_uri`, tenant, dekPurpose));
+  return dekFromRows(await query(`${DEK} WHERE d.tenant = $1 AND d.purpose = $2 AND d.state = 'active' ORDER BY w.kek_uri`, tenant, dekPurpose));
 }
 
-function record(rows: readonly Record<string, unknown>[]): StoredDek | undefined {
-  const [row] = rows;
-  if (row === undefined) return undefined;
-  return dekFromRows(
-    row,
-    rows.filter(({ kek_uri }) => kek_uri !== null),
+async function lockTenant(query: Query, tenant: string, admit = true): Promise<void> {
+  await query("INSERT INTO {tenants} (tenant, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING", tenant, now());
+  const [row] = await query("SELECT shredded_at FROM {tenants} WHERE tenant = $1 FOR UPDATE", tenant);
+  if (admit && (row === undefined || row.shredded_at !== null)) throw fail("key_destroyed", "this tenant was shredded");
+}
+
+/** Those that are not destroyed, in hex. In order, so that nobody waits for somebody who waits for them. */
+async function lockDeks(query: Query, of: readonly { readonly dekId: Uint8Array }[]): Promise<Set<string>> {
+  const lock = "SELECT dek_id FROM {deks} WHERE dek_id = ANY($1::bytea[]) AND state <> 'destroyed' ORDER BY dek_id FOR UPDATE";
+  const rows = await query(
+    lock,
+    of.map(({ dekId }) => dekId),
   );
+  return new Set(rows.map((row) => hex(row.dek_id as Uint8Array)));
+}
+
+async function insert(query: Query, { dekId, tenant, dekPurpose, suite, version, state, keyCheck, createdAt, wraps }: StoredDek): Promise<void> {
+  await query(
+    "INSERT INTO {deks} (dek_id, tenant, purpose, suite, version, state, key_check, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    ...[dekId, tenant, dekPurpose, suite, version, state, keyCheck, createdAt],
+  );
+  await query(INSERT_WRAPS, ...columns(wraps.map((wrap) => ({ dekId, wrap }))));
+}
+
+/** As `INSERT_WRAPS` takes them. */
+function columns(changes: readonly { readonly dekId: Uint8Array; readonly wrap: WrapRecord }[]): unknown[][] {
+  const names = ["kekUri", "kekVersion", "wrapAlg", "wrapped", "createdAt", "verifiedAt"] as const;
+  return [changes.map(({ dekId }) => dekId), ...names.map((name) => changes.map(({ wrap }) => wrap[name]))];
 }

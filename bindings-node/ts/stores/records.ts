@@ -10,7 +10,10 @@ import { fail } from "../errors.js";
 import type { DekRecord } from "../keys.js";
 
 export const SCHEMA_VERSION = 1;
+/** For how long after a rotation others may go on sealing under the DEK that was active before. */
+export const POINTER_TTL_S = 60;
 export const NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it";
+export const NO_ACTIVE_DEK = "this tenant has no active key of this purpose: load(tenant) makes its first one";
 
 const DEK_STATES = ["active", "retired", "pending_destroy", "destroyed"] as const;
 
@@ -39,6 +42,9 @@ export interface StoredDek extends DekRecord {
   readonly wraps: readonly WrapRecord[];
   /** The tenant's tombstone; null: it has none. */
   readonly shreddedAt: number | null;
+  /** When another DEK became the active one. */
+  readonly retiredAt?: number | null;
+  readonly destroyedAt?: number | null;
 }
 
 /** A tenant that has, or had, DEKs. Microseconds since 1970-01-01 UTC. */
@@ -96,6 +102,11 @@ export function now(): number {
   return Date.now() * 1000;
 }
 
+/** How a dekId is shown, and compared. */
+export function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 /** Throws: `store_invalid` (unreadable, or a newer schema than this release knows). */
 export function checkedSettings(settings: StoreSettings): StoreSettings {
   demand(isWhole(settings.schemaVersion, 1) && isWhole(settings.maxTtl, 1));
@@ -118,6 +129,7 @@ export function checkedDek(dek: StoredDek): StoredDek {
   demand(isWhole(dek.dekPurpose, 1, 4) && isWhole(dek.suite, 1, 255) && isWhole(dek.version, 1, 2 ** 32 - 1));
   demand(DEK_STATES.includes(dek.state));
   demand(isTime(dek.createdAt) && isTimeOrNull(dek.shreddedAt));
+  demand(isTimeOrNull(dek.retiredAt ?? null) && isTimeOrNull(dek.destroyedAt ?? null));
   demand(Array.isArray(dek.wraps));
   for (const wrap of dek.wraps) {
     demand(isText(wrap.kekUri) && isText(wrap.kekVersion) && isText(wrap.wrapAlg));
@@ -131,29 +143,6 @@ export function checkedDek(dek: StoredDek): StoredDek {
 export function checkedCanary(wrapped: unknown): Uint8Array {
   if (!isBytes(wrapped, 1, 65_536)) throw fail("store_invalid", "a canary of the key store is not as sealpoint writes it");
   return wrapped;
-}
-
-/** A DEK from its row and those of its wraps, by the names of the columns, but `wrapped_at` for a wrap's `created_at`. As far as rows go: the keyring checks it. */
-export function dekFromRows(row: Record<string, unknown>, wraps: readonly Record<string, unknown>[]): StoredDek {
-  return {
-    dekId: row.dek_id,
-    tenant: row.tenant,
-    dekPurpose: row.purpose,
-    suite: row.suite,
-    version: row.version,
-    state: row.state,
-    keyCheck: row.key_check,
-    createdAt: row.created_at,
-    shreddedAt: row.shredded_at,
-    wraps: wraps.map((wrap) => ({
-      kekUri: wrap.kek_uri,
-      kekVersion: wrap.kek_version,
-      wrapAlg: wrap.wrap_alg,
-      wrapped: wrap.wrapped,
-      createdAt: wrap.wrapped_at,
-      verifiedAt: wrap.verified_at,
-    })),
-  } as StoredDek;
 }
 
 function demand(holds: boolean): void {

@@ -9,10 +9,11 @@ import type Database from "better-sqlite3";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
 import { hide } from "../hide.js";
 import { needed, optional } from "../platform.js";
+import type { KeyLifecycle, WrapChange, WrapDrop } from "./lifecycle.js";
 import {
   checkedSettings,
-  dekFromRows,
-  type KeyStore,
+  type DekState,
+  NO_ACTIVE_DEK,
   NOT_SET_UP,
   now,
   SCHEMA_VERSION,
@@ -20,10 +21,10 @@ import {
   type StoreSettings,
   type TenantRecord,
 } from "./records.js";
+import { dekFromRows, deksFromRows, type Row, SELECT_DEK, tenantsFromRows } from "./rows.js";
 
 type Connection = Database.Database;
 type Failure = { name: string; code?: string; message: string };
-type Row = Record<string, unknown>;
 
 const BUSY_TIMEOUT_MS = 5000;
 const RETRY_MS = 20;
@@ -44,17 +45,25 @@ CREATE TABLE IF NOT EXISTS sealpoint_wraps (
     dek_id BLOB NOT NULL, kek_uri TEXT NOT NULL, kek_version TEXT NOT NULL, wrap_alg TEXT NOT NULL, wrapped BLOB NOT NULL,
     created_at INTEGER NOT NULL, verified_at INTEGER, PRIMARY KEY (dek_id, kek_uri));
 `;
-const DEK = `
-SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at
-FROM sealpoint_deks d LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant
+const JOINED = "LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant LEFT JOIN sealpoint_wraps w ON w.dek_id = d.dek_id";
+const DEK = `${SELECT_DEK} FROM sealpoint_deks d ${JOINED}`;
+const page = (where: string) =>
+  `${SELECT_DEK} FROM (SELECT * FROM sealpoint_deks ${where} ORDER BY dek_id LIMIT @limit) d ${JOINED} ORDER BY d.dek_id, w.kek_uri`;
+const tenants = (where: string) => `
+SELECT n.tenant, t.created_at, t.shredded_at FROM (
+    SELECT tenant FROM (SELECT tenant FROM sealpoint_tenants ${where} ORDER BY tenant LIMIT @limit)
+    UNION SELECT tenant FROM (SELECT DISTINCT tenant FROM sealpoint_deks ${where} ORDER BY tenant LIMIT @limit)) n
+LEFT JOIN sealpoint_tenants t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT @limit
 `;
+const WRAP = "@dekId, @kekUri, @kekVersion, @wrapAlg, @wrapped, @createdAt, @verifiedAt";
+const ADD_WRAP = `INSERT OR IGNORE INTO sealpoint_wraps SELECT ${WRAP} FROM sealpoint_deks WHERE dek_id = @dekId AND state <> 'destroyed'`;
 
 /**
  * `sqlite:///path`. The file is made by setup(), readable by its owner only, in WAL mode; commits are synced to disk.
  *
  * A file, folder or medium that cannot be written serves for opening; creating a DEK there is `store_unavailable`. Needs the package better-sqlite3.
  */
-export class SqliteStore implements KeyStore {
+export class SqliteStore implements KeyLifecycle {
   readonly #path: string;
   readonly #open: typeof Database;
 
@@ -121,7 +130,7 @@ export class SqliteStore implements KeyStore {
   }
 
   async dek(dekId: Uint8Array): Promise<StoredDek | undefined> {
-    return this.#transaction(false, (db) => record(db, `${DEK} WHERE d.dek_id = ?`, dekId));
+    return this.#transaction(false, (db) => record(db, "d.dek_id = ?", dekId));
   }
 
   async activeDek(tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
@@ -135,13 +144,104 @@ export class SqliteStore implements KeyStore {
 
   async createDek(dek: StoredDek): Promise<StoredDek> {
     return this.#transaction(true, (db) => {
-      const tombstone = db.prepare("SELECT shredded_at FROM sealpoint_tenants WHERE tenant = ?").get(dek.tenant) as Row | undefined;
-      if (tombstone !== undefined && tombstone.shredded_at !== null) throw fail("key_destroyed", "this tenant was shredded");
+      admit(db, dek.tenant);
       const winner = active(db, dek.tenant, dek.dekPurpose);
       if (winner !== undefined) return winner;
       insert(db, dek);
       return dek;
     });
+  }
+
+  async pageTenants(after: string | undefined, limit: number): Promise<[string, TenantRecord][]> {
+    const [sql, cursor] = after === undefined ? [tenants(""), {}] : [tenants("WHERE tenant > @after"), { after }];
+    return this.#transaction(false, (db) => tenantsFromRows(db.prepare(sql).all({ limit, ...cursor }) as Row[]));
+  }
+
+  async pageDeks(after: Uint8Array | undefined, limit: number): Promise<StoredDek[]> {
+    const [sql, cursor] = after === undefined ? [page(""), {}] : [page("WHERE dek_id > @after"), { after }];
+    return this.#transaction(false, (db) => deksFromRows(db.prepare(sql).all({ limit, ...cursor }) as Row[]));
+  }
+
+  async deksOf(tenants: readonly string[]): Promise<StoredDek[]> {
+    const where = `WHERE d.tenant IN (${tenants.map(() => "?").join(", ")}) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri`;
+    return this.#transaction(false, (db) => deksFromRows(db.prepare(`${DEK} ${where}`).all(...tenants) as Row[]));
+  }
+
+  async replaceActive(retired: Uint8Array, successor: StoredDek): Promise<StoredDek> {
+    return this.#transaction(true, (db) => {
+      admit(db, successor.tenant);
+      const found = active(db, successor.tenant, successor.dekPurpose);
+      if (found === undefined) throw fail("key_not_found", NO_ACTIVE_DEK);
+      const sql = "UPDATE sealpoint_deks SET state = 'retired', retired_at = ?, rotated_by = lower(hex(?)) WHERE dek_id = ? AND dek_id = ?";
+      if (db.prepare(sql).run(now(), successor.dekId, found.dekId, retired).changes === 0) return found;
+      insert(db, successor);
+      return successor;
+    });
+  }
+
+  async putWraps(changes: readonly WrapChange[]): Promise<number> {
+    const update =
+      "UPDATE sealpoint_wraps SET kek_version = @kekVersion, wrap_alg = @wrapAlg, wrapped = @wrapped, created_at = @createdAt, verified_at = @verifiedAt " +
+      "WHERE dek_id = @dekId AND kek_uri = @kekUri AND wrapped = @replaces";
+    return this.#transaction(true, (db) => {
+      const [beside, instead] = [db.prepare(ADD_WRAP), db.prepare(update)];
+      return count(changes, ({ dekId, wrap, replaces }) => (replaces === null ? beside.run({ dekId, ...wrap }) : instead.run({ dekId, ...wrap, replaces })));
+    });
+  }
+
+  async dropWraps(drops: readonly WrapDrop[]): Promise<number> {
+    const sql =
+      "DELETE FROM sealpoint_wraps WHERE dek_id = @dekId AND kek_uri = @uri AND wrapped = @wrapped AND EXISTS " +
+      "(SELECT 1 FROM sealpoint_wraps WHERE dek_id = @dekId AND kek_uri = @keptUri AND wrapped = @kept)";
+    return this.#transaction(true, (db) => {
+      const drop = db.prepare(sql);
+      return count(drops, ({ dekId, dropped, kept }) =>
+        drop.run({ dekId, uri: dropped.kekUri, wrapped: dropped.wrapped, keptUri: kept.kekUri, kept: kept.wrapped }),
+      );
+    });
+  }
+
+  async setState(dekId: Uint8Array, expected: DekState, state: DekState): Promise<boolean> {
+    const sql = "UPDATE sealpoint_deks SET state = ?, destroyed_at = ? WHERE dek_id = ? AND state = ?";
+    return this.#transaction(true, (db) => {
+      const changed = db.prepare(sql).run(state, state === "destroyed" ? now() : null, dekId, expected).changes === 1;
+      if (changed && state === "destroyed") db.prepare("DELETE FROM sealpoint_wraps WHERE dek_id = ?").run(dekId);
+      return changed;
+    });
+  }
+
+  async shredTenant(tenant: string, at: number): Promise<Uint8Array[]> {
+    return this.#transaction(true, (db) => {
+      db.prepare("INSERT OR IGNORE INTO sealpoint_tenants (tenant, created_at) VALUES (?, ?)").run(tenant, at);
+      db.prepare("UPDATE sealpoint_tenants SET shredded_at = coalesce(shredded_at, ?) WHERE tenant = ?").run(at, tenant);
+      const theirs = (db.prepare("SELECT dek_id FROM sealpoint_deks WHERE tenant = ?").all(tenant) as Row[]).map((row) => row.dek_id as Uint8Array);
+      db.prepare("UPDATE sealpoint_deks SET state = 'destroyed', destroyed_at = ? WHERE tenant = ? AND state <> 'destroyed'").run(at, tenant);
+      const remove = db.prepare("DELETE FROM sealpoint_wraps WHERE dek_id = ?");
+      for (const dekId of theirs) remove.run(dekId);
+      return theirs;
+    });
+  }
+
+  async readmitTenant(tenant: string): Promise<boolean> {
+    const sql = "UPDATE sealpoint_tenants SET shredded_at = NULL WHERE tenant = ? AND shredded_at IS NOT NULL";
+    return this.#transaction(true, (db) => db.prepare(sql).run(tenant).changes === 1);
+  }
+
+  /** See `KeyLifecycle`. What was deleted is overwritten, the file written anew without its free pages, its log cut off. */
+  async scrub(): Promise<string> {
+    try {
+      await this.#patiently(() => this.#using(this.#connect(false), (db) => db.exec("VACUUM")));
+      await this.#patiently(() =>
+        this.#using(this.#connect(false), (db) => {
+          const [done] = db.pragma("wal_checkpoint(TRUNCATE)") as { busy: number }[];
+          if (done?.busy !== 0) throw Object.assign(new Error("busy"), { code: "SQLITE_BUSY" });
+        }),
+      );
+      return "";
+    } catch (error) {
+      if (!isSealpointError(error) || error.code !== "store_unavailable") throw error;
+      return `free pages of ${this.#path} or its -wal file, which another process was using: run it again`;
+    }
   }
 
   toString(): string {
@@ -192,7 +292,10 @@ export class SqliteStore implements KeyStore {
     if (!needed("fs", "a SQLite key store").existsSync(this.#path)) throw fail("store_invalid", NOT_SET_UP);
     return this.#patiently(() =>
       this.#using(write ? this.#connect(false) : this.#reader(), (db) => {
-        if (write) db.pragma("synchronous = FULL");
+        if (write) {
+          db.pragma("synchronous = FULL");
+          db.pragma("secure_delete = ON");
+        }
         const transaction = db.transaction(() => work(db));
         return write ? transaction.immediate() : transaction.deferred();
       }),
@@ -259,15 +362,17 @@ function isWritable(fs: typeof import("node:fs"), folder: string): boolean {
   }
 }
 
-function record(db: Connection, sql: string, ...parameters: unknown[]): StoredDek | undefined {
-  const row = db.prepare(sql).get(...parameters) as Row | undefined;
-  if (row === undefined) return undefined;
-  const wraps = "SELECT kek_uri, kek_version, wrap_alg, wrapped, created_at AS wrapped_at, verified_at FROM sealpoint_wraps WHERE dek_id = ? ORDER BY kek_uri";
-  return dekFromRows(row, db.prepare(wraps).all(row.dek_id) as Row[]);
+function record(db: Connection, where: string, ...parameters: unknown[]): StoredDek | undefined {
+  return dekFromRows(db.prepare(`${DEK} WHERE ${where} ORDER BY w.kek_uri`).all(...parameters) as Row[]);
 }
 
 function active(db: Connection, tenant: string, dekPurpose: number): StoredDek | undefined {
-  return record(db, `${DEK} WHERE d.tenant = ? AND d.purpose = ? AND d.state = 'active'`, tenant, dekPurpose);
+  return record(db, "d.tenant = ? AND d.purpose = ? AND d.state = 'active'", tenant, dekPurpose);
+}
+
+function admit(db: Connection, tenant: string): void {
+  const tombstone = db.prepare("SELECT shredded_at FROM sealpoint_tenants WHERE tenant = ?").get(tenant) as Row | undefined;
+  if (tombstone !== undefined && tombstone.shredded_at !== null) throw fail("key_destroyed", "this tenant was shredded");
 }
 
 function insert(db: Connection, dek: StoredDek): void {
@@ -282,6 +387,10 @@ function insert(db: Connection, dek: StoredDek): void {
     dek.keyCheck,
     dek.createdAt,
   );
-  const add = db.prepare("INSERT INTO sealpoint_wraps VALUES (?, ?, ?, ?, ?, ?, ?)");
-  for (const wrap of dek.wraps) add.run(dek.dekId, wrap.kekUri, wrap.kekVersion, wrap.wrapAlg, wrap.wrapped, wrap.createdAt, wrap.verifiedAt);
+  const add = db.prepare(`INSERT INTO sealpoint_wraps VALUES (${WRAP})`);
+  for (const wrap of dek.wraps) add.run({ dekId: dek.dekId, ...wrap });
+}
+
+function count<Change>(changes: readonly Change[], run: (change: Change) => Database.RunResult): number {
+  return changes.reduce((made, change) => made + run(change).changes, 0);
 }

@@ -122,7 +122,8 @@ def _read(path: str) -> list[Tombstone]:
 
 
 def _tombstone(one: Any) -> Tombstone:
-    tenant, shredded_at = one["tenant"], datetime.fromisoformat(one["shredded_at"])
+    """As this package writes it, or the one for Node."""
+    tenant, shredded_at = one["tenant"], datetime.fromisoformat(one["shredded_at"] if "shredded_at" in one else one["shreddedAt"])
     if not isinstance(tenant, str) or not tenant or shredded_at.utcoffset() is None:
         raise ValueError
     return Tombstone(tenant, shredded_at)
