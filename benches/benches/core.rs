@@ -173,7 +173,7 @@ fn cache(criterion: &mut Criterion) {
         let tenant = format!("tenant-{index}");
         let (dek, _) = Dek::generate(&tenant, DekPurpose::Data, 1).unwrap();
         let dek_id = dek.record().dek_id;
-        cache.insert(Arc::new(dek), NOW);
+        cache.insert(Arc::new(dek), false, NOW);
         assert!(cache.set_active(&tenant, DekPurpose::Data, &dek_id, NOW));
         ids.push((tenant, dek_id));
     }

@@ -49,10 +49,10 @@ impl CoreDekCache {
 #[napi]
 impl CoreDekCache {
     #[napi]
-    pub fn insert(&self, env: &Env, dek: &CoreDek, active: bool) -> napi::Result<()> {
+    pub fn insert(&self, env: &Env, dek: &CoreDek, active: bool, open_only: bool) -> napi::Result<()> {
         let (dek, mut deks, now) = (done(env, dek.get())?, self.deks.borrow_mut(), self.now());
         let record = dek.record();
-        deks.insert(Arc::clone(dek), now);
+        deks.insert(Arc::clone(dek), open_only, now);
         if active {
             deks.set_active(&record.tenant, record.purpose, &record.dek_id, now);
         }

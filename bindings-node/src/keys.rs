@@ -182,6 +182,11 @@ pub fn wrap_context(env: &Env, tenant: String, dek_id: &[u8], dek_purpose: u8, s
 }
 
 #[napi]
+pub fn open_only_context(env: &Env, wrap: &CoreContext) -> napi::Result<CoreContext> {
+    done(env, wrap.get().and_then(sealpoint_core::open_only_context)).map(Into::into)
+}
+
+#[napi]
 pub fn canary_context(env: &Env, kek_uri: String) -> napi::Result<CoreContext> {
     done(env, sealpoint_core::canary_context(&kek_uri)).map(Into::into)
 }

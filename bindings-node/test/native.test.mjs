@@ -122,7 +122,7 @@ test("a handle of another class, or of none, is refused", () => {
     assert.throws(() => secret.equals(other));
     assert.throws(() => core.dekFromSecret(other, record, dek.keyCheck()));
   }
-  for (const other of except(dek)) assert.throws(() => newCache().insert(other, false));
+  for (const other of except(dek)) assert.throws(() => newCache().insert(other, false, false));
   for (const other of except(context)) assert.throws(() => context.tenant.call(other));
 });
 
@@ -130,14 +130,14 @@ test("a freed handle is refused, everywhere, and what used it before stays whole
   const own = core.generateDek("acme", 1, 1);
   const mine = core.newContext('{"tenant":"acme","purpose":"x"}');
   const cache = newCache();
-  cache.insert(own.dek, true);
+  cache.insert(own.dek, true, false);
   const begun = own.dek.beginSeal(1, "", false, mine);
   own.dek.free();
   own.dek.free();
   own.secret.free();
   refuses(() => own.dek.record(), "invalid_argument", /disposed of/);
   refuses(() => own.dek.sealInto(bytes(1), "", false, mine, bytes()), "invalid_argument", /disposed of/);
-  refuses(() => cache.insert(own.dek, true), "invalid_argument", /disposed of/);
+  refuses(() => cache.insert(own.dek, true, false), "invalid_argument", /disposed of/);
   refuses(() => own.secret.expose(), "invalid_argument", /disposed of/);
   refuses(() => secret.equals(own.secret), "invalid_argument", /disposed of/);
   assert.equal(begun.key().length, 32);
@@ -208,7 +208,7 @@ test("the cache: found, missing, of another purpose, expired", () => {
   assert.equal(cache.openInto(seal(payload), context, 1, out), -1);
   assert.equal(cache.openTypedInto(seal(payload), context, 1, out), undefined);
   assert.equal(cache.active(context, 1), undefined);
-  cache.insert(dek, false);
+  cache.insert(dek, false, false);
   assert.equal(cache.setActive("other", 1, record.dekId), false);
   assert.equal(cache.setActive("acme", 1, record.dekId), true);
   assert.deepEqual(cache.active(context, 1).record(), record);
@@ -221,12 +221,12 @@ test("the cache: found, missing, of another purpose, expired", () => {
   cache.advance(60_000);
   assert.equal(cache.contains(record.dekId), false);
   assert.equal(cache.size(), 0);
-  cache.insert(dek, true);
+  cache.insert(dek, true, false);
   assert.equal(cache.evict(record.dekId), true);
   assert.equal(cache.evict(record.dekId), false);
-  cache.insert(dek, true);
+  cache.insert(dek, true, false);
   assert.equal(cache.evictTenant("acme"), 1);
-  cache.insert(dek, true);
+  cache.insert(dek, true, false);
   cache.clear();
   assert.equal(cache.size(), 0);
 });

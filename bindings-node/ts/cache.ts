@@ -31,17 +31,20 @@ export class DekCache {
     this.#handle = core.newDekCache(millis(ttl, "ttl"), millis(pointerTtl, "pointerTtl"), integer(capacity, "capacity", 1, 2 ** 32 - 1));
   }
 
-  /** Holds an opened DEK; with `active` it is also what `seal` uses for its tenant and purpose. The key may be disposed afterwards. */
-  insert(key: DataKey, given?: { active?: boolean }): void {
-    const { active = false } = options(given, ["active"]);
-    this.#live().insert(borrowDek(key), flag(active, "active"));
+  /**
+   * Holds an opened DEK; with `active` it is also what `seal` uses for its tenant and purpose, with `openOnly` it never is (SPEC section 6.1, step 5), as long as it is
+   * not inserted without that. The key may be disposed afterwards.
+   */
+  insert(key: DataKey, given?: { active?: boolean; openOnly?: boolean }): void {
+    const { active = false, openOnly = false } = options(given, ["active", "openOnly"]);
+    this.#live().insert(borrowDek(key), flag(active, "active"), flag(openOnly, "openOnly"));
   }
 
   contains(dekId: Uint8Array): boolean {
     return this.#live().contains(shortBytes(dekId, "a dekId"));
   }
 
-  /** Renews the pointer to the active DEK. False: that DEK is not held (any more); load it. */
+  /** Renews the pointer to the active DEK. False: that DEK is not held (any more), or open-only; load it. */
   setActive(tenant: string, dekPurpose: number, dekId: Uint8Array): boolean {
     return this.#live().setActive(tenantName(tenant), purpose(dekPurpose), shortBytes(dekId, "a dekId"));
   }

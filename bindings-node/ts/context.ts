@@ -95,6 +95,12 @@ export function wrapContext(dek: { tenant: string; dekId: Uint8Array; dekPurpose
   );
 }
 
+/** The context that an open-only wrap is bound to, from that of an ordinary one (SPEC section 6.5). Throws: `invalid_context`, `invalid_argument`. */
+export function openOnlyContext(wrap: Context): Context {
+  if (!isContext(wrap)) throw foreign(wrap, "Context");
+  return adopt(core.openOnlyContext(handleOf(wrap)));
+}
+
 /** The context of a key store's canary (SPEC section 6.2). Throws: `invalid_context`. */
 export function canaryContext(kekUri: string): Context {
   return adopt(core.canaryContext(text(kekUri, "a KEK's URI")));

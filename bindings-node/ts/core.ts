@@ -101,7 +101,7 @@ export interface CoreRecovery {
 
 /** Opened DEKs for a time (the core's cache with the clocks of this process). Times are in milliseconds. */
 export interface CoreDekCache {
-  insert(dek: CoreDek, active: boolean): void;
+  insert(dek: CoreDek, active: boolean, openOnly: boolean): void;
   contains(dekId: Uint8Array): boolean;
   setActive(tenant: string, dekPurpose: number, dekId: Uint8Array): boolean;
   /** The active DEK of the context's tenant, or undefined. The caller frees it. */
@@ -132,6 +132,7 @@ export interface Core {
   newContext(pairs: Transport): CoreContext;
   contextFromCanonical(canonical: Uint8Array): CoreContext;
   wrapContext(tenant: string, dekId: Uint8Array, dekPurpose: number, suite: number): CoreContext;
+  openOnlyContext(wrap: CoreContext): CoreContext;
   canaryContext(kekUri: string): CoreContext;
 
   generateSecret(): CoreSecret;

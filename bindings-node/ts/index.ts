@@ -5,7 +5,7 @@ export { backend, limits, version } from "./backend.js";
 export type { WatchOptions } from "./bulk.js";
 export { DekCache, type PurposeOption } from "./cache.js";
 export type { Bytes, BytesIn } from "./check.js";
-export { Context, canaryContext, wrapContext } from "./context.js";
+export { Context, canaryContext, openOnlyContext, wrapContext } from "./context.js";
 export type { Kind } from "./core.js";
 export { DataKey } from "./data-key.js";
 export { envelopeDekId, fromText, isSealed, toText } from "./envelope.js";

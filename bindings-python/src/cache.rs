@@ -35,10 +35,10 @@ impl DekCache {
         Ok(Self { cache: Mutex::new(cache), started: Instant::now(), advanced_ms: AtomicU64::new(0) })
     }
 
-    #[pyo3(signature = (key, *, active=false))]
-    fn insert(&self, key: &DataKey, active: bool) {
+    #[pyo3(signature = (key, *, active=false, open_only=false))]
+    fn insert(&self, key: &DataKey, active: bool, open_only: bool) {
         let (mut cache, now, record) = (self.lock(), self.now(), key.0.record());
-        cache.insert(Arc::clone(&key.0), now);
+        cache.insert(Arc::clone(&key.0), open_only, now);
         if active {
             cache.set_active(&record.tenant, record.purpose, &record.dek_id, now);
         }

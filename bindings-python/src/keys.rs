@@ -247,6 +247,11 @@ pub fn wrap_context(tenant: &str, dek_id: &[u8], dek_purpose: u8, suite: u8) -> 
 }
 
 #[pyfunction]
+pub fn open_only_context(wrap: &Context) -> PyResult<Context> {
+    sealpoint_core::open_only_context(&wrap.0).map(Context).map_err(fail)
+}
+
+#[pyfunction]
 pub fn canary_context(kek_uri: &str) -> PyResult<Context> {
     sealpoint_core::canary_context(kek_uri).map(Context).map_err(fail)
 }

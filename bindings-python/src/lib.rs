@@ -45,6 +45,7 @@ fn _native(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(buffer::is_sealed, m)?)?;
     m.add_function(wrap_pyfunction!(keys::export_key, m)?)?;
     m.add_function(wrap_pyfunction!(keys::wrap_context, m)?)?;
+    m.add_function(wrap_pyfunction!(keys::open_only_context, m)?)?;
     m.add_function(wrap_pyfunction!(keys::canary_context, m)?)?;
     m.add_function(wrap_pyfunction!(keys::canary_secret, m)?)?;
     m.add_function(wrap_pyfunction!(keys::secrets_equal, m)?)?;

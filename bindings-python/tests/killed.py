@@ -11,9 +11,11 @@ import sqlite3
 import sys
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from sealpoint import Keyring
+from sealpoint.kms.recovery import OfflineRecoveryProvider
 from sealpoint.lifecycle import _jobs
 from sealpoint.stores.postgres import PostgresStore
 from sealpoint.stores.sqlite import SqliteStore
@@ -29,12 +31,15 @@ def main(number: int, url: str, verb: str, *arguments: str) -> None:
         if next(numbers) == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with Keyring.connect(url, kek=KEKS) as keyring:
+    keks = [KEKS[1], OfflineRecoveryProvider(Path(arguments[0]).read_text())] if verb == "recover" else KEKS
+    with Keyring.connect(url, kek=keks) as keyring:
         _watch(sent)
         if verb == "rotate":
             assert keyring.rotate_all(made_before=datetime.fromisoformat(arguments[0])).failed == 0
         elif verb == "rewrap":
             assert keyring.rewrap(*arguments).complete
+        elif verb == "recover":
+            assert keyring.recover().complete
         elif verb == "shred":
             keyring.shred(arguments[0], confirm=arguments[0])
 

@@ -217,13 +217,13 @@ def test_a_wrong_command_line(arguments: list[str], capsys: pytest.CaptureFixtur
     assert "usage: sealpoint" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["rotate", "rewrap", "shred", "status"])
+@pytest.mark.parametrize("command", ["rotate", "rewrap", "recover", "policy", "shred", "status"])
 def test_help_documents_exit_codes_and_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    for words in ("Exit codes: 0", "Examples:", "SEALPOINT_STORE", *(["--dry-run"] if command != "status" else [])):
+    for words in ("Exit codes: 0", "Examples:", "SEALPOINT_STORE", *(["--dry-run"] if command not in ("status", "policy") else [])):
         assert words in shown
 
 

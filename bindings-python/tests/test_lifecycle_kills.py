@@ -18,6 +18,7 @@ import pytest
 from support import PLAINTEXT, query, ready
 
 from sealpoint import Context, Keyring, SealpointError
+from sealpoint._native import RecoveryKey
 
 OLD, NEW = "env:SEALPOINT_KEK", "env:OTHER_KEK"
 TENANTS = [f"tenant-{number}" for number in range(12)]
@@ -102,6 +103,24 @@ def test_rewrap(url: str) -> None:
     ]
     assert all_open(url, sealed, NEW)
     assert all_open(url, sealed, OLD)
+
+
+def test_recover(url: str, tmp_path: Path) -> None:
+    key = RecoveryKey.generate()
+    (tmp_path / "secret").write_text(key.to_text())
+    with ready(url, [OLD, key.public.to_text()]) as keyring:
+        sealed = [(tenant, keyring.seal(PLAINTEXT, context(tenant))) for tenant in TENANTS]
+    assert kill_again_and_again(url, "recover", "secret", first=1, step=11) >= 4
+    rows = query(url, "SELECT tenant, version, state FROM sealpoint_deks ORDER BY tenant, version")
+    assert rows == [row for tenant in sorted(TENANTS) for row in ((tenant, 1, "retired"), (tenant, 2, "active"))]
+    assert query(url, "SELECT wrap_alg, count(*) FROM sealpoint_wraps WHERE kek_uri = ? GROUP BY wrap_alg ORDER BY wrap_alg", NEW) == [
+        ("sealpoint-v1", len(TENANTS)),
+        ("sealpoint-v1+open-only", len(TENANTS)),
+    ]
+    assert all_open(url, sealed, NEW)
+    with Keyring.connect(url, kek=NEW) as keyring:
+        again = [(tenant, keyring.seal(PLAINTEXT, context(tenant))) for tenant in TENANTS]
+    assert all_open(url, again, NEW)
 
 
 def test_shred(url: str) -> None:

@@ -127,7 +127,7 @@ def test_a_connection_string_that_is_no_url(url: str) -> None:
         store.setup(3600)
         assert tables(url, schema_of(url)) == TABLES
     with Keyring.connect("postgres" + url.removeprefix("postgresql"), kek=KEK) as keyring:
-        assert keyring._store.settings() == StoreSettings(1, 3600)
+        assert keyring._store.settings() == StoreSettings(2, 3600)
 
 
 @pytest.mark.parametrize("dsn", ["host=h passwort=hunter2", "host=h hunter2", "postgresql://u:hunter2@h/d?x=1", "host=h\0", "host=\ud800"])
@@ -191,7 +191,7 @@ def in_processes(count: int, work: Callable[..., None], arguments: Callable[[int
 
 def test_setup_by_many_processes_at_once(url: str) -> None:
     assert in_processes(8, setup_in_a_process, lambda _: (url,)) == ["ok"] * 8
-    assert query(url, "SELECT id, schema_version, max_ttl FROM sealpoint_settings") == [(1, 1, 3600)]
+    assert query(url, "SELECT id, schema_version, max_ttl FROM sealpoint_settings") == [(1, 2, 3600)]
     assert len(query(url, "SELECT kek_uri FROM sealpoint_canaries")) == 1
 
 
@@ -212,14 +212,14 @@ def test_half_of_the_tables_are_repaired_by_setup(damage: str, url: str) -> None
         refused(lambda: Keyring.connect(url, kek=KEK), "store_invalid", "setup()")
     with PostgresStore(url) as store:
         store.setup(3600)
-        assert store.settings() == StoreSettings(1, 3600)
+        assert store.settings() == StoreSettings(2, 3600)
     with ready(url) as keyring:
         assert keyring.open(keyring.seal(PLAINTEXT, CONTEXT), CONTEXT) == PLAINTEXT
 
 
 def test_a_newer_schema(url: str) -> None:
     ready(url).close()
-    query(url, "UPDATE sealpoint_settings SET schema_version = 2")
+    query(url, "UPDATE sealpoint_settings SET schema_version = 3")
     with PostgresStore(url) as store:
         refused(store.settings, "store_invalid", "upgrade")
         refused(lambda: store.setup(3600), "store_invalid", "upgrade")
@@ -228,19 +228,19 @@ def test_a_newer_schema(url: str) -> None:
 
 def test_a_migration_runs_once_and_whole_or_not_at_all(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ready(url).seal(PLAINTEXT, CONTEXT)
-    monkeypatch.setattr(postgres, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr("sealpoint.stores.SCHEMA_VERSION", 2)
-    first, *_ = postgres._MIGRATIONS
+    monkeypatch.setattr(postgres, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr("sealpoint.stores.SCHEMA_VERSION", 3)
+    known = postgres._MIGRATIONS
     with PostgresStore(url) as store:
-        monkeypatch.setattr(postgres, "_MIGRATIONS", (first, ("ALTER TABLE {deks} ADD note text", "SELECT 1 / 0")))
+        monkeypatch.setattr(postgres, "_MIGRATIONS", (*known, ("ALTER TABLE {deks} ADD note text", "SELECT 1 / 0")))
         refused(lambda: store.setup(3600), "store_invalid", "22012")
-        assert store.settings() == StoreSettings(1, 3600)
+        assert store.settings() == StoreSettings(2, 3600)
         assert (
             "note" not in query(url, "SELECT string_agg(attname, ' ') FROM pg_attribute WHERE attrelid = 'sealpoint_deks'::regclass")[0][0]
         )
-        monkeypatch.setattr(postgres, "_MIGRATIONS", (("SELECT 1 / 0",), ("ALTER TABLE {deks} ADD note text",)))
+        monkeypatch.setattr(postgres, "_MIGRATIONS", (*[("SELECT 1 / 0",)] * 2, ("ALTER TABLE {deks} ADD note text",)))
         assert in_threads(6, lambda _: store.setup(9999)) == [None] * 6
-        assert store.settings() == StoreSettings(2, 3600)
+        assert store.settings() == StoreSettings(3, 3600)
         assert store.active_dek(TENANT, 1) is not None
         assert query(url, "SELECT note FROM sealpoint_deks") == [(None,)]
 
@@ -402,7 +402,7 @@ def test_a_store_that_was_passed_in_stays_its_owners(url: str) -> None:
         with Keyring.connect(store, kek=KEK) as keyring:
             keyring.setup()
         assert len(store._connections._idle) == 1  # type: ignore[attr-defined]
-        assert store.settings() == StoreSettings(1, 3600)
+        assert store.settings() == StoreSettings(2, 3600)
     assert ended(url)
 
 
@@ -454,7 +454,7 @@ def test_a_child_shares_no_connection(url: str) -> None:
 
         with own._lock:  # type: ignore[attr-defined]
             assert in_child(child)
-        assert store.settings() == StoreSettings(1, 3600)
+        assert store.settings() == StoreSettings(2, 3600)
         assert own._idle[0][1] is mine  # type: ignore[attr-defined]
 
 

@@ -30,6 +30,7 @@ GRANT SELECT, INSERT, UPDATE ON {schema}.sealpoint_tenants TO {role};
 """
 OPERATING = """
 GRANT INSERT ON {schema}.sealpoint_canaries TO {role};
+GRANT UPDATE (required_keks) ON {schema}.sealpoint_settings TO {role};
 GRANT UPDATE ON {schema}.sealpoint_deks TO {role};
 GRANT UPDATE, DELETE ON {schema}.sealpoint_wraps TO {role};
 """
@@ -92,8 +93,11 @@ def test_what_an_operator_needs_beside_that(url: str, role: str) -> None:
             refused(lambda: keyring.rotate(TENANT), "store_unavailable", "privileges")
             refused(lambda: keyring.rewrap(KEK, "env:OTHER_KEK"), "store_unavailable", "privileges")
             refused(lambda: keyring.shred(TENANT, confirm=TENANT), "store_unavailable", "privileges")
+            refused(lambda: keyring.require_wraps([KEK]), "store_unavailable", "privileges")
             keyring.load(TENANT)
             grant(url, role, OPERATING)
+            keyring.require_wraps([KEK])
+            keyring.require_wraps([])
             keyring.rotate(TENANT)
             assert keyring.rewrap(KEK, "env:OTHER_KEK").complete
             age: Any = "UPDATE sealpoint_wraps SET verified_at = 1"

@@ -91,7 +91,7 @@ def test_setup_twice_changes_nothing(store: KeyStore) -> None:
     store.create_dek(dek())
     store.add_canary("env:A", b"canary")
     store.setup(9999)
-    assert store.settings() == StoreSettings(schema_version=1, max_ttl=3600)
+    assert store.settings() == StoreSettings(schema_version=2, max_ttl=3600)
     store.add_canary("env:A", b"another")
     assert store.canaries() == {"env:A": b"canary"}
     assert store.dek(DEK_ID) is not None
@@ -303,7 +303,7 @@ def test_the_tables(path: Path) -> None:
             for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
         assert tables == {
-            "sealpoint_settings": ["id", "schema_version", "max_ttl"],
+            "sealpoint_settings": ["id", "schema_version", "max_ttl", "required_keks"],
             "sealpoint_canaries": ["kek_uri", "wrapped"],
             "sealpoint_tenants": ["tenant", "kek_uri", "created_at", "shredded_at"],
             "sealpoint_deks": [
@@ -384,7 +384,7 @@ def test_a_corrupt_database(path: Path, url: str) -> None:
 
 def test_a_newer_schema(path: Path, url: str) -> None:
     ready(url).close()
-    execute(path, "UPDATE sealpoint_settings SET schema_version = 2")
+    execute(path, "UPDATE sealpoint_settings SET schema_version = 3")
     connecting_fails(url, "store_invalid", "upgrade")
     with pytest.raises(StoreError):
         SqliteStore(str(path)).setup(3600)

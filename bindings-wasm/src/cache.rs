@@ -34,9 +34,9 @@ pub fn new_dek_cache(ttl_ms: f64, pointer_ttl_ms: f64, capacity: f64) -> Result<
 
 #[wasm_bindgen(js_class = CoreDekCache)]
 impl CoreDekCache {
-    pub fn insert(&mut self, dek: &CoreDek, active: bool) {
+    pub fn insert(&mut self, dek: &CoreDek, active: bool, open_only: bool) {
         let (now, record) = (self.now(), dek.0.record());
-        self.cache.insert(Arc::clone(&dek.0), now);
+        self.cache.insert(Arc::clone(&dek.0), open_only, now);
         if active {
             self.cache.set_active(&record.tenant, record.purpose, &record.dek_id, now);
         }

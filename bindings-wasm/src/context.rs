@@ -53,6 +53,11 @@ pub fn wrap_context(tenant: &str, dek_id: &Bytes, dek_purpose: f64, suite: f64) 
     Ok(CoreContext(sealpoint_core::wrap_context(tenant, &key_id(&dek_id.take()?)?, purpose(dek_purpose)?, byte_of(suite))?))
 }
 
+#[wasm_bindgen(js_name = openOnlyContext)]
+pub fn open_only_context(wrap: &CoreContext) -> Result<CoreContext> {
+    Ok(CoreContext(sealpoint_core::open_only_context(&wrap.0)?))
+}
+
 #[wasm_bindgen(js_name = canaryContext)]
 pub fn canary_context(kek_uri: &str) -> Result<CoreContext> {
     Ok(CoreContext(sealpoint_core::canary_context(kek_uri)?))

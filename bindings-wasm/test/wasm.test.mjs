@@ -322,7 +322,7 @@ test("a cache holds keys for its time", () => {
   const cache = core.newDekCache(1000, 500, 2);
   const out = new Uint8Array(core.sealedLen(3, 1, false));
   assert.equal(cache.sealInto(fromHex("010203"), "t", false, context, 1, out), false);
-  cache.insert(dek, true);
+  cache.insert(dek, true, false);
   assert.equal(cache.sealInto(fromHex("010203"), "t", false, context, 1, out), true);
   const room = new Uint8Array(core.payloadBound(out.length));
   assert.equal(cache.openInto(out, context, 1, room), 3);
@@ -340,7 +340,7 @@ test("a cache holds keys for its time", () => {
   assert.equal(cache.openInto(out, context, 1, room), -1);
   assert.equal(cache.openTypedInto(out, context, 1, room), undefined);
   assert.equal(cache.named(out, 1), undefined);
-  cache.insert(dek, false);
+  cache.insert(dek, false, false);
   assert.equal(cache.setActive("acme", 1, dek.record().dekId), true);
   assert.equal(cache.evictTenant("acme"), 1);
   assert.equal(cache.evict(dek.record().dekId), false);

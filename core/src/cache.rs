@@ -40,6 +40,7 @@ pub struct CacheConfig {
 struct Entry {
     dek_id: [u8; KEY_ID_LEN],
     dek: Arc<Dek>,
+    open_only: bool,
     expires: Timestamp,
     last_use: u64,
 }
@@ -73,11 +74,15 @@ impl DekCache {
         Ok(Self { config, entries: Vec::new(), active: Vec::new(), uses: 0 })
     }
 
-    /// Holds an opened DEK. One that is held already keeps its deadline: a TTL is absolute.
-    pub fn insert(&mut self, dek: Arc<Dek>, now: Timestamp) {
+    /// Holds an opened DEK; with `open_only` it never becomes the active one (SPEC section 6.1, step 5). One that is held already stays, with its
+    /// deadline, since a TTL is absolute; but an open-only one, whose key somebody else may have chosen, makes room for one that is not.
+    pub fn insert(&mut self, dek: Arc<Dek>, open_only: bool, now: Timestamp) {
         self.purge(now);
         let dek_id = dek.record().dek_id;
-        if self.position(&dek_id).is_ok() {
+        if let Some(held) = self.position(&dek_id).ok().and_then(|at| self.entries.get_mut(at)) {
+            if held.open_only && !open_only {
+                (held.dek, held.open_only) = (dek, false);
+            }
             return;
         }
         if self.entries.len() >= self.config.capacity {
@@ -87,7 +92,7 @@ impl DekCache {
             }
         }
         self.uses += 1;
-        let entry = Entry { dek_id, dek, expires: now.after(self.config.ttl_ms), last_use: self.uses };
+        let entry = Entry { dek_id, dek, open_only, expires: now.after(self.config.ttl_ms), last_use: self.uses };
         let (Ok(at) | Err(at)) = self.position(&dek_id);
         self.entries.insert(at, entry);
     }
@@ -116,10 +121,11 @@ impl DekCache {
         }
     }
 
-    /// Says that a DEK which is held is the active one of its tenant and purpose. False if it is not held, or is another's.
+    /// Says that a DEK which is held is the active one of its tenant and purpose. False if it is not held, is another's, or only opens.
     pub fn set_active(&mut self, tenant: &str, purpose: DekPurpose, dek_id: &[u8; KEY_ID_LEN], now: Timestamp) -> bool {
         let Some(dek) = self.get(dek_id, now) else { return false };
-        if dek.record().tenant != tenant || dek.record().purpose != purpose {
+        let seals = self.position(dek_id).ok().and_then(|at| self.entries.get(at)).is_some_and(|entry| !entry.open_only);
+        if !seals || dek.record().tenant != tenant || dek.record().purpose != purpose {
             return false;
         }
         let pointer = Pointer { tenant: tenant.into(), purpose, dek_id: *dek_id, expires: now.after(self.config.pointer_ttl_ms) };

@@ -163,6 +163,14 @@ pub fn wrap_context(tenant: &str, dek_id: &[u8; KEY_ID_LEN], purpose: DekPurpose
     ])
 }
 
+/// What an open-only wrap is bound to, from what an ordinary one is bound to (SPEC section 6.5).
+///
+/// # Errors
+/// `invalid_context` (it is one already).
+pub fn open_only_context(wrap: &Context) -> Result<Context> {
+    wrap.extend(&[("dek.use", Value::Text("open"))])
+}
+
 /// What a key store's canary is bound to (SPEC section 6.2).
 ///
 /// # Errors

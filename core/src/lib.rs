@@ -40,7 +40,7 @@ pub use dek::{Dek, DekPurpose, DekRecord, Salts};
 pub use envelope::{Opened, Padding};
 pub use error::{Error, ErrorCode, Result};
 pub use exported::{export_key, import_key};
-pub use kek::{Kek, canary_context, canary_secret, wrap_context};
+pub use kek::{Kek, canary_context, canary_secret, open_only_context, wrap_context};
 pub use message::Message;
 #[cfg(feature = "recovery")]
 pub use recovery::{RecoveryKey, RecoveryPublicKey};

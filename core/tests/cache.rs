@@ -33,7 +33,7 @@ fn cache() -> DekCache {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Insert(usize),
+    Insert(usize, bool),
     Get(usize),
     SetActive(usize, usize, usize),
     Active(usize, usize),
@@ -45,7 +45,7 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        3 => (0..DEKS).prop_map(Op::Insert),
+        3 => (0..DEKS, any::<bool>()).prop_map(|(dek, open_only)| Op::Insert(dek, open_only)),
         3 => (0..DEKS).prop_map(Op::Get),
         3 => (0..2_usize, 0..2_usize, 0..DEKS).prop_map(|(tenant, purpose, dek)| Op::SetActive(tenant, purpose, dek)),
         3 => (0..2_usize, 0..2_usize).prop_map(|(tenant, purpose)| Op::Active(tenant, purpose)),
@@ -60,7 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// The rules once more, without a thought for speed.
 #[derive(Default)]
 struct Model {
-    held: HashMap<usize, (Timestamp, u64)>,
+    held: HashMap<usize, (Timestamp, u64, bool)>,
     active: HashMap<(usize, usize), (usize, Timestamp)>,
     uses: u64,
 }
@@ -76,25 +76,26 @@ impl Model {
     }
 
     fn purge(&mut self, now: Timestamp) {
-        self.held.retain(|_, (from, _)| !Self::past(now, *from, CONFIG.ttl_ms));
+        self.held.retain(|_, (from, _, _)| !Self::past(now, *from, CONFIG.ttl_ms));
         self.active.retain(|_, (_, from)| !Self::past(now, *from, CONFIG.pointer_ttl_ms));
     }
 
-    fn insert(&mut self, dek: usize, now: Timestamp) {
+    fn insert(&mut self, dek: usize, open_only: bool, now: Timestamp) {
         self.purge(now);
-        if self.held.contains_key(&dek) {
+        if let Some((_, _, only)) = self.held.get_mut(&dek) {
+            *only = *only && open_only;
             return;
         }
         if self.held.len() >= CONFIG.capacity {
-            let oldest = *self.held.iter().min_by_key(|(_, (_, used))| *used).unwrap().0;
+            let oldest = *self.held.iter().min_by_key(|(_, (_, used, _))| *used).unwrap().0;
             self.remove(oldest);
         }
         self.uses += 1;
-        self.held.insert(dek, (now, self.uses));
+        self.held.insert(dek, (now, self.uses, open_only));
     }
 
     fn get(&mut self, dek: usize, now: Timestamp) -> bool {
-        let Some((from, used)) = self.held.get_mut(&dek) else { return false };
+        let Some((from, used, _)) = self.held.get_mut(&dek) else { return false };
         if Self::past(now, *from, CONFIG.ttl_ms) {
             self.remove(dek);
             return false;
@@ -115,9 +116,9 @@ proptest! {
         let mut now = at(1000, 1000);
         for op in ops {
             match op {
-                Op::Insert(dek) => {
-                    cache.insert(Arc::clone(&deks[dek]), now);
-                    model.insert(dek, now);
+                Op::Insert(dek, open_only) => {
+                    cache.insert(Arc::clone(&deks[dek]), open_only, now);
+                    model.insert(dek, open_only, now);
                 }
                 Op::Get(dek) => {
                     let got = cache.get(&id(dek), now);
@@ -126,7 +127,7 @@ proptest! {
                 }
                 Op::SetActive(tenant, purpose, dek) => {
                     let set = cache.set_active(TENANTS[tenant], PURPOSES[purpose], &id(dek), now);
-                    let expected = model.get(dek, now) && (dek % 2, dek / 2 % 2) == (tenant, purpose);
+                    let expected = model.get(dek, now) && !model.held[&dek].2 && (dek % 2, dek / 2 % 2) == (tenant, purpose);
                     if expected {
                         model.active.insert((tenant, purpose), (dek, now));
                     }
@@ -167,7 +168,7 @@ proptest! {
 fn either_clock_ends_a_dek_and_use_does_not_extend_it() {
     for (late, held) in [(at(99, 99), true), (at(100, 0), false), (at(0, 100), false), (at(99, 100), false), (at(100, 99), false)] {
         let mut cache = cache();
-        cache.insert(Arc::clone(&deks()[0]), at(0, 0));
+        cache.insert(Arc::clone(&deks()[0]), false, at(0, 0));
         (0..99).for_each(|ms| assert!(cache.get(&id(0), at(ms, ms)).is_some()));
         assert_eq!(cache.get(&id(0), late).is_some(), held, "{late:?}");
         assert_eq!(cache.len(), usize::from(held), "an expired DEK is let go when it is asked for");
@@ -177,8 +178,8 @@ fn either_clock_ends_a_dek_and_use_does_not_extend_it() {
 #[test]
 fn inserting_again_does_not_extend_a_dek() {
     let (mut cache, deks) = (cache(), deks());
-    cache.insert(Arc::clone(&deks[0]), at(0, 0));
-    cache.insert(Arc::clone(&deks[0]), at(90, 90));
+    cache.insert(Arc::clone(&deks[0]), false, at(0, 0));
+    cache.insert(Arc::clone(&deks[0]), false, at(90, 90));
     assert!(cache.get(&id(0), at(99, 99)).is_some());
     assert!(cache.get(&id(0), at(100, 100)).is_none());
 }
@@ -187,7 +188,7 @@ fn inserting_again_does_not_extend_a_dek() {
 fn either_clock_ends_a_pointer_before_its_dek() {
     for (late, active) in [(at(29, 29), true), (at(30, 0), false), (at(0, 30), false)] {
         let mut cache = cache();
-        cache.insert(Arc::clone(&deks()[0]), at(0, 0));
+        cache.insert(Arc::clone(&deks()[0]), false, at(0, 0));
         assert!(cache.set_active("acme", DekPurpose::Data, &id(0), at(0, 0)));
         assert_eq!(cache.active("acme", DekPurpose::Data, late).is_some(), active, "{late:?}");
         assert!(cache.get(&id(0), late).is_some(), "the DEK itself still opens");
@@ -197,12 +198,29 @@ fn either_clock_ends_a_pointer_before_its_dek() {
 #[test]
 fn a_pointer_never_crosses_tenants_or_purposes() {
     let mut cache = cache();
-    cache.insert(Arc::clone(&deks()[0]), at(0, 0));
+    cache.insert(Arc::clone(&deks()[0]), false, at(0, 0));
     assert!(!cache.set_active("umbrella", DekPurpose::Data, &id(0), at(0, 0)));
     assert!(!cache.set_active("acme", DekPurpose::Client, &id(0), at(0, 0)));
     assert!(!cache.set_active("acme", DekPurpose::Data, &id(1), at(0, 0)), "not held");
     assert!(cache.active("umbrella", DekPurpose::Data, at(0, 0)).is_none());
     assert!(cache.active("acme", DekPurpose::Client, at(0, 0)).is_none());
+}
+
+#[test]
+fn an_open_only_dek_opens_and_is_never_active_until_it_comes_otherwise() {
+    let (mut cache, deks) = (cache(), deks());
+    cache.insert(Arc::clone(&deks[0]), true, at(0, 0));
+    assert!(cache.get_for(&id(0), DekPurpose::Data, at(0, 0)).unwrap().is_some());
+    assert!(!cache.set_active("acme", DekPurpose::Data, &id(0), at(0, 0)));
+    assert!(cache.active("acme", DekPurpose::Data, at(0, 0)).is_none());
+    // Through a wrap that authenticates it seals, with the deadline that it had; and it is the key that came so, whatever was held under its id.
+    let genuine = Arc::new(common::dek(&[8; 32], id(0), "acme", DekPurpose::Data, 1));
+    cache.insert(Arc::clone(&genuine), false, at(50, 50));
+    assert_eq!(Arc::strong_count(&deks[0]), 1);
+    cache.insert(Arc::clone(&deks[0]), true, at(60, 60));
+    assert!(cache.set_active("acme", DekPurpose::Data, &id(0), at(70, 70)));
+    assert!(cache.active("acme", DekPurpose::Data, at(99, 99)).is_some_and(|dek| Arc::ptr_eq(&dek, &genuine)));
+    assert!(cache.get(&id(0), at(100, 100)).is_none());
 }
 
 #[test]
@@ -213,7 +231,7 @@ fn bounds_that_make_no_sense_are_refused() {
     }
     // A clock near its end does not wrap around to "fresh for ever" or panic.
     let mut cache = config(u64::MAX, 1, 1).unwrap();
-    cache.insert(Arc::clone(&deks()[0]), at(u64::MAX - 1, u64::MAX - 1));
+    cache.insert(Arc::clone(&deks()[0]), false, at(u64::MAX - 1, u64::MAX - 1));
     assert!(cache.get(&id(0), at(u64::MAX - 1, 0)).is_some());
     assert!(cache.get(&id(0), at(u64::MAX, 0)).is_none());
 }
@@ -223,7 +241,7 @@ fn a_held_key_opens_for_its_own_purpose_only() {
     let (mut cache, deks) = (cache(), deks());
     let (data, client) = (Arc::clone(&deks[0]), Arc::clone(&deks[2]));
     let (now, later) = (at(0, 0), at(CONFIG.ttl_ms, 0));
-    [&data, &client].into_iter().for_each(|dek| cache.insert(Arc::clone(dek), now));
+    [&data, &client].into_iter().for_each(|dek| cache.insert(Arc::clone(dek), false, now));
     for (dek, own, other) in [(data, DekPurpose::Data, DekPurpose::Client), (client, DekPurpose::Client, DekPurpose::Data)] {
         let id = dek.record().dek_id;
         assert!(cache.get_for(&id, own, now).unwrap().is_some_and(|held| Arc::ptr_eq(&held, &dek)));

@@ -169,7 +169,7 @@ fn debug_shows_no_key_no_plaintext_and_no_value() {
         Context::new(&[("tenant", Value::Text("umbrella-corp")), ("purpose", Value::Text("app.note")), ("thread", Value::Text("t-4711-x"))]).unwrap();
     let body = sealpoint_core::hazmat::body_key(&secret, 1, DekPurpose::Data, &[3; 16]).unwrap();
     let mut cache = DekCache::new(CacheConfig { ttl_ms: 10, pointer_ttl_ms: 10, capacity: 2 }).unwrap();
-    cache.insert(Arc::clone(&dek), Timestamp { monotonic_ms: 0, wall_ms: 0 });
+    cache.insert(Arc::clone(&dek), false, Timestamp { monotonic_ms: 0, wall_ms: 0 });
     let own = Context::new(&[("tenant", Value::Text("acme")), ("purpose", Value::Text("app.note"))]).unwrap();
     let opened = dek.open(&dek.seal(&bytes, "msgpack", Padding::None, &own).unwrap(), &own).unwrap();
     assert_eq!(opened.payload, bytes);

@@ -25,7 +25,8 @@ use std::fs;
 use common::{Backend, array_at, hex, hex_at, purpose, root, secret, sha256, str_at, unhex};
 use sealpoint_core::envelope::{Envelope, Kind};
 use sealpoint_core::{
-    Context, Dek, DekRecord, Error, ErrorCode, Kek, Padding, Result, Value, canary_context, canary_secret, hazmat, text, wrap_context,
+    Context, Dek, DekRecord, Error, ErrorCode, Kek, Padding, Result, Value, canary_context, canary_secret, hazmat, open_only_context, text,
+    wrap_context,
 };
 use serde_json::Value as Json;
 
@@ -301,7 +302,8 @@ fn wrapped_in(vector: &Json) -> Context {
     if str_at(vector, "op").starts_with("canary") {
         return canary_context(str_at(vector, "kek_uri")).unwrap();
     }
-    wrap_context(str_at(vector, "tenant"), &array_at(vector, "dek_id"), purpose(str_at(vector, "dek_purpose")), 1).unwrap()
+    let context = wrap_context(str_at(vector, "tenant"), &array_at(vector, "dek_id"), purpose(str_at(vector, "dek_purpose")), 1).unwrap();
+    if vector["dek_use"] == "open" { open_only_context(&context).unwrap() } else { context }
 }
 
 fn wrap<A: Backend>(vector: &Json) -> Result<()> {

@@ -108,8 +108,17 @@ export function canonical(pairs) {
   return Buffer.concat([uint(2, sorted.length), ...sorted.flatMap(([key, value]) => [uint(2, key.length), Buffer.from(key), uint(2, value.length), value])]);
 }
 
-export const wrapContext = (dekId, purpose, tenant) =>
-  canonical(Object.entries({ "dek.id": dekId.toString("hex"), "dek.purpose": purpose, "dek.suite": "cobblestone-256", purpose: "wrap", tenant }));
+export const wrapContext = (dekId, purpose, tenant, use) =>
+  canonical(
+    Object.entries({
+      "dek.id": dekId.toString("hex"),
+      "dek.purpose": purpose,
+      "dek.suite": "cobblestone-256",
+      ...(use === undefined ? {} : { "dek.use": use }), // section 6.5
+      purpose: "wrap",
+      tenant,
+    }),
+  );
 export const canaryContext = (kekUri) => canonical(Object.entries({ kek_uri: kekUri, purpose: "canary", tenant: "sealpoint" }));
 
 // Section 4

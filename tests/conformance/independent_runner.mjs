@@ -14,7 +14,7 @@ const sha256 = (data) => createHash("sha256").update(data).digest("hex");
 
 const key = ({ dek, dek_id: dekId, purpose, tenant, version }) => ({ dek: hex(dek), dekId: hex(dekId), purpose, tenant, version });
 const wrapContext = (form) =>
-  form.kek_uri === undefined ? spec.wrapContext(hex(form.dek_id), form.dek_purpose, form.tenant) : spec.canaryContext(form.kek_uri);
+  form.kek_uri === undefined ? spec.wrapContext(hex(form.dek_id), form.dek_purpose, form.tenant, form.dek_use) : spec.canaryContext(form.kek_uri);
 
 function seal(cases, test) {
   const salt = randomBytes(24);

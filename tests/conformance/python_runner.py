@@ -84,9 +84,10 @@ def wrap_context(form: Json) -> Context:
     """Of a wrapped DEK or a canary."""
     if "kek_uri" in form:
         return native.canary_context(form["kek_uri"])
-    return native.wrap_context(
+    context = native.wrap_context(
         tenant=form["tenant"], dek_id=bytes.fromhex(form["dek_id"]), dek_purpose=PURPOSES[form["dek_purpose"]], suite=1
     )
+    return native.open_only_context(context) if "dek_use" in form else context
 
 
 def with_commitment(commitment: str | None) -> bytes | None:

@@ -31,7 +31,8 @@ def wrapped_in(case: Json) -> bytes:
     """Of a wrapped DEK or a canary."""
     if "kek_uri" in case:
         return wrap.canary_context(case["kek_uri"])
-    return wrap.wrap_context(bytes.fromhex(case["dek_id"]), case["dek_purpose"], case["tenant"])
+    bound = wrap.open_only_context if "dek_use" in case else wrap.wrap_context
+    return bound(bytes.fromhex(case["dek_id"]), case["dek_purpose"], case["tenant"])
 
 
 def channels(case: Json) -> dict[str, bytes | None]:

@@ -21,8 +21,8 @@ use data_encoding::BASE64;
 use sealpoint_core::envelope::{Envelope, Kind, sealed_len};
 use sealpoint_core::manifest::Channel;
 use sealpoint_core::{
-    Context, Dek, DekRecord, Error, Kek, Padding, Result, backend, canary_context, canary_secret, export_key, import_key, manifest, text,
-    wrap_context,
+    Context, Dek, DekRecord, Error, Kek, Padding, Result, backend, canary_context, canary_secret, export_key, import_key, manifest,
+    open_only_context, text, wrap_context,
 };
 use serde_json::{Value as Json, json};
 
@@ -84,7 +84,10 @@ fn kek(cases: &Json) -> Kek {
 fn wrapped_in(case: &Json) -> Context {
     match case["kek_uri"].as_str() {
         Some(uri) => canary_context(uri).unwrap(),
-        None => wrap_context(str_at(case, "tenant"), &array_at(case, "dek_id"), purpose(str_at(case, "dek_purpose")), 1).unwrap(),
+        None => {
+            let context = wrap_context(str_at(case, "tenant"), &array_at(case, "dek_id"), purpose(str_at(case, "dek_purpose")), 1).unwrap();
+            if case["dek_use"] == "open" { open_only_context(&context).unwrap() } else { context }
+        }
     }
 }
 

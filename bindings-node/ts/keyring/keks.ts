@@ -1,7 +1,7 @@
 /** The KEKs that the configuration names, in its order: wrapping by each, opening by the first that can, and their canaries. */
 
 import { isWellFormed } from "../check.js";
-import { type Context, canaryContext } from "../context.js";
+import { type Context, canaryContext, openOnlyContext } from "../context.js";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
 import { canarySecret, SecretKey } from "../keys.js";
 import { isNetworkError } from "../kms/calls.js";
@@ -11,6 +11,7 @@ import { checkedCanary, now, type WrapRecord } from "../stores/records.js";
 
 export type KekConfig = string | KeyManagementProvider | readonly (string | KeyManagementProvider)[];
 
+const OPEN_ONLY = "+open-only";
 const UNREADABLE = ["malformed", "plaintext_refused", "unsupported_version", "unsupported_suite", "unsupported_encoding"];
 const LOST = ["kms_denied", "kms_throttled", "kms_unavailable", "key_disabled", "key_destroyed", "key_not_found"];
 
@@ -50,24 +51,35 @@ export class Keks {
    * The DEK by the first KEK, in configured order, that has a wrap and answers; and whether that wrap authenticates. The caller disposes of the secret.
    *
    * A KEK that cannot be reached, refuses, is disabled, destroyed or not there leads on to the next one, so that the loss of one loses nothing; anything else ends it. If none
-   * answers, an error that a retry can cure comes before one that it cannot. With `authenticated`, wraps that anyone could have minted are passed over.
+   * answers, an error that a retry can cure comes before one that it cannot. With `authenticated`, wraps that anyone could have minted are passed over, and so are open-only ones
+   * (SPEC section 6.1, step 5).
    */
   async unwrap(wraps: readonly WrapRecord[], context: Context, authenticated: boolean): Promise<{ secret: SecretKey; authentic: boolean }> {
     const stored = new Map(wraps.map((wrap) => [wrap.kekUri, wrap]));
     const failures: SealpointError[] = [];
+    let opensOnly = false;
     for (const one of this.providers) {
       const wrap = stored.get(one.uri);
-      const authentic = one.capabilities.authenticates;
-      if (wrap === undefined || !canUnwrap(one) || (authenticated && !authentic)) continue;
+      if (wrap === undefined || !canUnwrap(one)) continue;
+      const authentic = one.capabilities.authenticates && !isOpenOnly(wrap);
+      if (authenticated && !authentic) {
+        opensOnly = true;
+        continue;
+      }
       try {
-        const { wrapped, wrapAlg, kekVersion } = wrap;
-        return { secret: await unwrap(one, { wrapped, wrapAlg, kekVersion }, context), authentic };
+        return { secret: await opened(one, wrap, context), authentic };
       } catch (error) {
         if (!isSealpointError(error) || !LOST.includes(error.code)) throw error;
         failures.push(error);
       }
     }
     if (failures.length > 0) throw failures.find((error) => error.retryable) ?? failures[0];
+    if (opensOnly) {
+      throw fail(
+        "key_not_found",
+        "this key came back by a recovery key, so anyone could have chosen it: it opens what it sealed, and nothing is sealed under it; `sealpoint rotate` makes its tenant a new one, as `sealpoint recover` does for all",
+      );
+    }
     throw fail("key_not_found", "no KEK of this configuration opens this key: add to kek the KEK that it was wrapped by");
   }
 
@@ -146,16 +158,28 @@ export async function wrapVerified(one: KeyManagementProvider, secret: SecretKey
   const { wrapAlg, kekVersion } = made;
   const wrapped = new Uint8Array(made.wrapped); // neither a Buffer nor the provider's own memory
   if (!canUnwrap(one)) return { kekUri: one.uri, kekVersion, wrapAlg, wrapped, createdAt: now(), verifiedAt: null };
-  const opened = await unwrap(one, { wrapped, wrapAlg, kekVersion }, context);
+  const again = await opened(one, { wrapped, wrapAlg, kekVersion }, context);
   try {
-    if (!opened.equals(secret)) {
+    if (!again.equals(secret)) {
       throw fail("authentication_failed", `the ${schemeOf(one.uri)} KEK unwraps to another key than it wrapped; nothing was stored`);
     }
   } finally {
-    if (opened !== secret) opened.dispose();
+    if (again !== secret) again.dispose();
   }
   const created = now();
   return { kekUri: one.uri, kekVersion, wrapAlg, wrapped, createdAt: created, verifiedAt: created };
+}
+
+/** SPEC section 6.5. */
+function isOpenOnly({ wrapAlg }: WrappedKey): boolean {
+  return wrapAlg.endsWith(OPEN_ONLY);
+}
+
+/** A DEK's wrap, bound to what its `wrapAlg` says it is bound to. */
+function opened(one: KeyManagementProvider, wrap: WrappedKey, context: Context): Promise<SecretKey> {
+  const { wrapped, wrapAlg, kekVersion } = wrap;
+  if (!isOpenOnly(wrap)) return unwrap(one, { wrapped, wrapAlg, kekVersion }, context);
+  return unwrap(one, { wrapped, wrapAlg: wrapAlg.slice(0, -OPEN_ONLY.length), kekVersion }, openOnlyContext(context));
 }
 
 async function unwrap(one: KeyManagementProvider, wrapped: WrappedKey, context: Context): Promise<SecretKey> {

@@ -37,7 +37,7 @@ export class Loader {
       if (record !== undefined) return this.#activate(record, tenant, purpose);
       const made = await this.#create(tenant, purpose, create);
       if (made.key === undefined) return this.#activate(made.record, tenant, purpose);
-      this.#hold(made.key, true);
+      this.#hold(made.key, { active: true });
       return made.key;
     });
   }
@@ -86,7 +86,7 @@ export class Loader {
   async succeed(retired: Uint8Array, active: StoredDek, key?: DataKey): Promise<void> {
     if (!this.#cache.contains(retired)) return;
     if (key === undefined) await this.#activate(active, active.tenant, active.dekPurpose);
-    else this.#hold(key, true);
+    else this.#hold(key, { active: true });
   }
 
   /** The next use of this DEK reads its row again. */
@@ -123,7 +123,7 @@ export class Loader {
     const opened = await this.#flights.run(flightOf(record.dekId, tenant, purpose), () => this.#open(record));
     if (this.#cache.setActive(tenant, purpose, record.dekId)) return opened;
     const key = await this.#unwrap(record, true, (secret) => openedKey(secret, record));
-    this.#hold(key, true);
+    this.#hold(key, { active: true });
     return key;
   }
 
@@ -173,7 +173,7 @@ export class Loader {
     if (this.#cache.contains(record.dekId)) return undefined;
     return this.#unwrap(record, false, (secret, authentic) => {
       const key = openedKey(secret, record);
-      if (authentic) this.#hold(key, false); // a wrap that anyone could have minted opens data, but what is held may be sealed under
+      this.#hold(key, { openOnly: !authentic });
       return key;
     });
   }
@@ -197,7 +197,7 @@ export class Loader {
       throw error;
     }
     this.#cache.evict(record.dekId); // what is held keeps its deadline
-    this.#hold(key, false);
+    this.#hold(key, {});
     return key;
   }
 
@@ -205,9 +205,9 @@ export class Loader {
     return unwrapped(this.#keks, record, record.wraps, authenticated, use);
   }
 
-  #hold(key: DataKey, active: boolean): void {
+  #hold(key: DataKey, as: { active?: boolean; openOnly?: boolean }): void {
     const known = this.#cache.contains(key.dekId);
-    this.#cache.insert(key, { active });
+    this.#cache.insert(key, as);
     if (!known) this.#refresher.loaded(key.dekId, key.tenant);
     if (this.#closed) this.#cache.clear();
     if (this.#destroyed.has(hex(key.dekId))) this.#cache.evict(key.dekId);

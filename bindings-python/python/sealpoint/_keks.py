@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TypeAlias, TypeVar
 
-from ._native import Context, SecretKey, canary_context, canary_secret, secrets_equal
+from ._native import Context, SecretKey, canary_context, canary_secret, open_only_context, secrets_equal
 from .errors import (
     AuthenticationError,
     InternalError,
@@ -23,6 +24,7 @@ KekConfig: TypeAlias = str | KeyManagementProvider | Sequence[str | KeyManagemen
 
 _Argument = TypeVar("_Argument", SecretKey, WrappedKey)
 _Result = TypeVar("_Result", SecretKey, WrappedKey)
+_OPEN_ONLY = "+open-only"
 _UNREADABLE = {"malformed", "plaintext_refused", "unsupported_version", "unsupported_suite", "unsupported_encoding"}
 
 
@@ -69,32 +71,42 @@ class Keks:
 
         A KEK that cannot be reached, refuses, is disabled, destroyed or not there leads on to the next one, so that the loss of one loses
         nothing; anything else ends it. If none answers, an error that a retry can cure comes before one that it cannot. With
-        `authenticated`, wraps that anyone could have minted are passed over.
+        `authenticated`, wraps that anyone could have minted are passed over, and so are open-only ones (SPEC section 6.1, step 5).
         """
         stored = {wrap.kek_uri: wrap for wrap in wraps}
         failures: list[SealpointError] = []
+        opens_only = False
         for provider in self.providers:
             wrap = stored.get(provider.uri)
-            if wrap is None or not provider.capabilities.can_unwrap or (authenticated and not provider.capabilities.authenticates):
+            if wrap is None or not provider.capabilities.can_unwrap:
                 continue
-            wrapped = WrappedKey(wrap.wrapped, wrap.wrap_alg, wrap.kek_version)
+            authentic = provider.capabilities.authenticates and not is_open_only(wrap)
+            if authenticated and not authentic:
+                opens_only = True
+                continue
             try:
-                return _unwrap(provider, wrapped, context), provider.capabilities.authenticates
+                return _opened(provider, wrap, context), authentic
             except (KmsError, KeyUnusableError, KeyNotFoundError) as error:
                 failures.append(error)
         if failures:
             raise next((error for error in failures if error.retryable), failures[0])
+        if opens_only:
+            raise KeyNotFoundError(
+                "key_not_found",
+                "this key came back by a recovery key, so anyone could have chosen it: it opens what it sealed, and nothing is sealed "
+                "under it; `sealpoint rotate` makes its tenant a new one, as `sealpoint recover` does for all",
+            )
         raise KeyNotFoundError("key_not_found", "no KEK of this configuration opens this key: add to kek= the KEK that it was wrapped by")
 
     @property
     def with_canary(self) -> tuple[KeyManagementProvider, ...]:
         """All but recovery keys (SPEC section 6.4) and what else only wraps."""
-        return tuple(provider for provider in self.providers if provider.capabilities.can_unwrap and not _is_recovery(provider))
+        return tuple(provider for provider in self.providers if provider.capabilities.can_unwrap and not is_recovery(provider))
 
     @property
     def recovers(self) -> bool:
         """Whether the secret half of a recovery key is here: it proves itself by what it opens, in whatever key store."""
-        return any(_is_recovery(provider) and provider.capabilities.can_unwrap for provider in self.providers)
+        return any(is_recovery(provider) and provider.capabilities.can_unwrap for provider in self.providers)
 
     def make_canary(self, provider: KeyManagementProvider) -> bytes:
         """SPEC section 6.2."""
@@ -114,21 +126,40 @@ class Keks:
                 f"the KEK at {provider.uri} is not the one that this key store was set up with: configure that one",
             )
 
-    def wrap_under(self, provider: KeyManagementProvider, secret: SecretKey, context: Context) -> WrapRecord:
-        """The key under one KEK, opened again and compared where that KEK opens.
+    def wrap_under(self, provider: KeyManagementProvider, secret: SecretKey, context: Context, *, open_only: bool = False) -> WrapRecord:
+        """The key under one KEK, opened again and compared where that KEK opens. open_only: SPEC section 6.5.
 
-        Raises: what the provider answers, `authentication_failed`.
+        Raises: what the provider answers, `authentication_failed`, `invalid_argument` (open_only, and the KEK cannot hold to that).
         """
-        wrapped = _call(provider, provider.wrap, secret, context, WrappedKey)
+        if open_only and not can_hold_open_only(provider):
+            raise InvalidArgumentError(
+                "invalid_argument",
+                f"a key that came back by a recovery key can be wrapped again only under a KEK that authenticates and binds the context; "
+                f"the {scheme_of(provider.uri)} KEK does not do both",
+            )
+        wrapped = _call(provider, provider.wrap, secret, open_only_context(context) if open_only else context, WrappedKey)
+        wrap_alg = wrapped.wrap_alg + _OPEN_ONLY if open_only else wrapped.wrap_alg
+        created = now()
+        made = WrapRecord(provider.uri, wrapped.kek_version, wrap_alg, wrapped.wrapped, created, None)
         if not provider.capabilities.can_unwrap:
-            return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, now(), None)
-        if not secrets_equal(_unwrap(provider, wrapped, context), secret):
+            return made
+        if not secrets_equal(_opened(provider, made, context), secret):
             raise AuthenticationError(
                 "authentication_failed",
                 f"the {scheme_of(provider.uri)} KEK unwraps to another key than it wrapped; nothing was stored",
             )
-        created = now()
-        return WrapRecord(provider.uri, wrapped.kek_version, wrapped.wrap_alg, wrapped.wrapped, created, created)
+        return replace(made, verified_at=now())
+
+
+def is_open_only(wrap: WrapRecord) -> bool:
+    """SPEC section 6.5."""
+    return wrap.wrap_alg.endswith(_OPEN_ONLY)
+
+
+def can_hold_open_only(provider: KeyManagementProvider) -> bool:
+    """Whether nobody who writes the key store can make an ordinary wrap out of an open-only one under this KEK."""
+    capabilities = provider.capabilities
+    return capabilities.authenticates and capabilities.binds_context and capabilities.can_unwrap
 
 
 def _provider(kek: object) -> KeyManagementProvider:
@@ -144,8 +175,16 @@ def _provider(kek: object) -> KeyManagementProvider:
     return kek
 
 
-def _is_recovery(provider: KeyManagementProvider) -> bool:
+def is_recovery(provider: KeyManagementProvider) -> bool:
+    """SPEC section 6.4."""
     return scheme_of(provider.uri) == "recovery"
+
+
+def _opened(provider: KeyManagementProvider, wrap: WrapRecord, context: Context) -> SecretKey:
+    """A DEK's wrap, bound to what its `wrap_alg` says it is bound to."""
+    if is_open_only(wrap):
+        context = open_only_context(context)
+    return _unwrap(provider, WrappedKey(wrap.wrapped, wrap.wrap_alg.removesuffix(_OPEN_ONLY), wrap.kek_version), context)
 
 
 def _unwrap(provider: KeyManagementProvider, wrapped: WrappedKey, context: Context) -> SecretKey:

@@ -9,7 +9,8 @@ from ._keks import Keks
 from ._native import Context, DataKey, DekCache, SecretKey, export_key, wrap_context
 from ._purposes import CLIENT
 from ._refresh import Refresher
-from .errors import AuthenticationError, KeyNotFoundError, KeyUnusableError, SealpointError
+from .errors import AuthenticationError, InvalidArgumentError, KeyNotFoundError, KeyUnusableError, SealpointError
+from .kms import scheme_of
 from .stores import DekRecord, KeyStore, WrapRecord, now
 
 
@@ -71,11 +72,27 @@ class Loader:
         )
 
     def make(self, tenant: str, purpose: int, version: int) -> tuple[DekRecord, DataKey]:
-        """A new DEK, wrapped by each KEK and verified, not stored yet."""
+        """A new DEK, wrapped by each KEK and verified, not stored yet.
+
+        Raises: `invalid_argument` (the key store requires a wrap under a KEK that this configuration lacks), `store_*`, and as `Keks.wrap`.
+        """
+        self.require_keks()
         key, secret = DataKey.generate(tenant=tenant, dek_purpose=purpose, version=version)
         context = wrap_context(tenant=tenant, dek_id=key.dek_id, dek_purpose=purpose, suite=key.suite)
         wraps = self._keks.wrap(secret, context)
         return DekRecord(key.dek_id, tenant, purpose, key.suite, version, "active", key.key_check, now(), wraps), key
+
+    def require_keks(self) -> None:
+        """Whoever makes DEKs has each KEK that the key store's settings require. Raises: `invalid_argument`, `store_*`."""
+        settings = self._store.settings()
+        lacking = set(settings.required_keks if settings else ()) - {provider.uri for provider in self._keks.providers}
+        if lacking:
+            schemes = ", ".join(sorted({scheme_of(uri) for uri in lacking}))
+            raise InvalidArgumentError(
+                "invalid_argument",
+                f"this key store requires that every new key is also wrapped by a KEK which kek= does not name ({schemes}): name it beside "
+                "the others; `sealpoint policy` shows what is required, and changes it",
+            )
 
     def succeed(self, retired: bytes, active: DekRecord, key: DataKey | None) -> None:
         """After a rotation: what holds the retired DEK goes on with the active one, at once. key: the active one, if it was made here."""
@@ -147,8 +164,7 @@ class Loader:
         if self._cache.contains(record.dek_id):
             return None
         _, key, authentic = self._unwrap(record)
-        if authentic:  # a wrap that anyone could have minted opens data, but what is held may be sealed under
-            self._hold(key)
+        self._hold(key, open_only=not authentic)
         return key
 
     def _unwrap(self, record: DekRecord, *, authenticated: bool = False) -> tuple[SecretKey, DataKey, bool]:
@@ -173,9 +189,9 @@ class Loader:
         self._hold(key)
         return key
 
-    def _hold(self, key: DataKey, *, active: bool = False) -> None:
+    def _hold(self, key: DataKey, *, active: bool = False, open_only: bool = False) -> None:
         new = not self._cache.contains(key.dek_id)
-        self._cache.insert(key, active=active)
+        self._cache.insert(key, active=active, open_only=open_only)
         if new:
             self._refresher.loaded(key.dek_id, key.tenant)
         if self._closed:

@@ -174,8 +174,9 @@ class DekCache:
     """
 
     def __new__(cls, *, ttl: float, pointer_ttl: float, capacity: int) -> DekCache: ...
-    def insert(self, key: DataKey, *, active: bool = False) -> None:
-        """Holds an opened DEK; with `active` it is also what `seal` uses for its tenant and purpose."""
+    def insert(self, key: DataKey, *, active: bool = False, open_only: bool = False) -> None:
+        """Holds an opened DEK; with `active` it is also what `seal` uses for its tenant and purpose, with `open_only` it never is (SPEC
+        section 6.1, step 5), as long as it is not inserted without that."""
 
     def contains(self, dek_id: bytes) -> bool: ...
     def set_active(self, tenant: str, dek_purpose: int, dek_id: bytes) -> bool:
@@ -218,6 +219,9 @@ def export_key(secret: SecretKey, *, dek_id: bytes, tenant: str, dek_purpose: in
 
 def wrap_context(*, tenant: str, dek_id: bytes, dek_purpose: int, suite: int) -> Context:
     """The context that a wrapped DEK is bound to (SPEC section 6)."""
+
+def open_only_context(wrap: Context) -> Context:
+    """The context that an open-only wrap is bound to, from that of an ordinary one (SPEC section 6.5). Raises: `invalid_context`."""
 
 def canary_context(kek_uri: str) -> Context:
     """The context of a key store's canary (SPEC section 6.2)."""

@@ -64,7 +64,8 @@ export class Runner {
 
   wrapContext(form) {
     if (form.kek_uri !== undefined) return this.api.canaryContext(form.kek_uri);
-    return this.api.wrapContext({ tenant: form.tenant, dekId: fromHex(form.dek_id), dekPurpose: PURPOSES[form.dek_purpose], suite: 1 });
+    const context = this.api.wrapContext({ tenant: form.tenant, dekId: fromHex(form.dek_id), dekPurpose: PURPOSES[form.dek_purpose], suite: 1 });
+    return form.dek_use === undefined ? context : this.api.openOnlyContext(context);
   }
 
   /** An envelope, by whichever path this runner is about. */

@@ -1,4 +1,4 @@
-"""SPEC section 6: wrapped keys, stored keys and canaries under a local KEK."""
+"""SPEC sections 6 to 6.2 and 6.5: wrapped keys, stored keys and canaries under a local KEK."""
 
 import hmac
 from dataclasses import dataclass
@@ -16,6 +16,20 @@ def wrap_context(dek_id: bytes, dek_purpose: str, tenant: str) -> bytes:
             ("dek.id", dek_id.hex()),
             ("dek.purpose", dek_purpose),
             ("dek.suite", derive.SUITE_NAME),
+            ("purpose", "wrap"),
+            ("tenant", tenant),
+        ]
+    )
+
+
+def open_only_context(dek_id: bytes, dek_purpose: str, tenant: str) -> bytes:
+    """SPEC section 6.5: the canonical context of an open-only wrap."""
+    return context.canonical(
+        [
+            ("dek.id", dek_id.hex()),
+            ("dek.purpose", dek_purpose),
+            ("dek.suite", derive.SUITE_NAME),
+            ("dek.use", "open"),
             ("purpose", "wrap"),
             ("tenant", tenant),
         ]

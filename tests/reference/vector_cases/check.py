@@ -162,7 +162,8 @@ class Checker:
         """README, wrapped keys: the context of a DEK, or of a canary."""
         if vector["op"].startswith("canary"):
             return wrap.canary_context(vector["kek_uri"])
-        return wrap.wrap_context(bytes.fromhex(vector["dek_id"]), vector["dek_purpose"], vector["tenant"])
+        bound = wrap.open_only_context if "dek_use" in vector else wrap.wrap_context
+        return bound(bytes.fromhex(vector["dek_id"]), vector["dek_purpose"], vector["tenant"])
 
     def run_wrap(self, vector: Json) -> None:
         """wrap.json."""

@@ -1,4 +1,4 @@
-"""wrap.json and stored-key.json: SPEC sections 6 and 8."""
+"""wrap.json and stored-key.json: SPEC sections 6, 6.5 and 8."""
 
 from sealpoint_ref import derive, envelope, wrap
 
@@ -13,7 +13,12 @@ def _position(purpose: str = "data", tenant: str = TENANT, dek_id: bytes | None 
 
 
 def _context(position: Json) -> bytes:
-    return wrap.wrap_context(bytes.fromhex(position["dek_id"]), position["dek_purpose"], position["tenant"])
+    bound = wrap.open_only_context if "dek_use" in position else wrap.wrap_context
+    return bound(bytes.fromhex(position["dek_id"]), position["dek_purpose"], position["tenant"])
+
+
+def _open_only(position: Json) -> Json:
+    return {**position, "dek_use": "open"}
 
 
 def build() -> File:
@@ -120,6 +125,17 @@ def build() -> File:
     ):
         fields = {"op": "canary-unwrap", "kek": kek.hex(), "kek_uri": uri, "wrapped": data.hex()}
         file.add(id_, code, fields, flags=(f"step-{step}",))
+
+    open_only = positive("wrap-open-only", _open_only(_position()))
+    positive("wrap-open-only-client", _open_only(_position("client")))
+    positive("wrap-open-only-tenant-utf8", _open_only(_position(tenant="caf\u00e9 \U0001f512")))
+    failed = "authentication_failed"
+    bad("open-only-shortened", failed, 8, open_only, comment="The addition to its wrap_alg was taken away.")
+    bad("open-only-added", failed, 8, good, comment="An ordinary wrap got the addition.", position=_open_only(_position()))
+    bad("open-only-tenant-other", failed, 8, open_only, position=_open_only(_position(tenant="umbrella")))
+    bad("open-only-purpose-other", failed, 8, open_only, position=_open_only(_position("client")))
+    bad("open-only-kek-other", "key_not_found", 7, open_only, position=_open_only(_position()), kek=OTHER_KEK)
+    bad("open-only-canary", failed, 8, canary, comment="A canary is never one.", position=_open_only(_position()))
     return file
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ..errors import InvalidArgumentError
 from ..keyring import Keyring
+from ..kms import KeyManagementProvider
 from ..lifecycle import Failure
 
 LEFT = 3
@@ -27,12 +28,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kek", metavar="URI", action="append", help="a KEK; can be repeated")
 
 
-def connect(arguments: argparse.Namespace, keks: Sequence[str] | None = None) -> Keyring:
+def connect(arguments: argparse.Namespace, keks: Sequence[str | KeyManagementProvider] | None = None) -> Keyring:
     """The keyring that the options name; `keks` in place of theirs. Raises: `invalid_argument`, and as `Keyring.connect`."""
-    named = keks or arguments.kek or (["env:SEALPOINT_KEK"] if "SEALPOINT_KEK" in os.environ else [])
-    if not arguments.store or not named:
+    chosen = keks or named(arguments)
+    if not arguments.store or not chosen:
         raise InvalidArgumentError("invalid_argument", "name the key store and the KEK: --store URL --kek URI")
-    return Keyring.connect(arguments.store, kek=list(named))
+    return Keyring.connect(arguments.store, kek=list(chosen))
+
+
+def named(arguments: argparse.Namespace) -> list[str]:
+    """The KEKs that the options or the environment name."""
+    return arguments.kek or (["env:SEALPOINT_KEK"] if "SEALPOINT_KEK" in os.environ else [])
 
 
 def show_failures(failures: Sequence[Failure], count: int) -> int:

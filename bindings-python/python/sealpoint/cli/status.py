@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from ..keyring import Keyring
-from ..lifecycle import TenantStatus
+from ..lifecycle import DekStatus, TenantStatus
 from ..lifecycle.verbs import POLICY
 from . import Commands
 from .keys import LEFT, WHERE, add_store, connect
@@ -24,8 +24,8 @@ def add(commands: Commands) -> None:
         "status",
         help="show tenants, their keys, and what is due",
         description="Shows for each tenant its active version and that key's age, how many versions there are, which KEKs wrap them, and "
-        "what is due: rotate (the active key is older than the policy allows), rewrap (a key lacks a wrap under a configured KEK). Changes "
-        "nothing and opens no key but the KEKs' canaries.",
+        "what is due: rotate (the active key is older than the policy allows), rewrap (a key lacks a wrap under a KEK that is configured, "
+        "or required by `sealpoint policy`). Changes nothing and opens no key but the KEKs' canaries.",
         epilog=f"""\
 Exit codes: 0 shown; 1 it could not be done; 2 the command line is wrong; 3 shown, and rows of the key store are not as sealpoint writes
 them.
@@ -82,9 +82,13 @@ def _show(status: TenantStatus, *, keys: bool) -> None:
         print(_line((name, purpose.dek_purpose, active, age, str(len(purpose.deks)), ",".join(purpose.due) or "-", keks or "-")))
         for dek in purpose.deks if keys else ():
             made = dek.created_at.isoformat(timespec="seconds")
-            print(f"  version {dek.version}  {dek.state}  key {dek.dek_id}  made {made}  {', '.join(dek.keks) or '-'}")
+            print(f"  version {dek.version}  {dek.state}  key {dek.dek_id}  made {made}  {', '.join(dek.keks) or '-'}{_remarks(dek)}")
     for problem in status.problems:
         print(f"  ! {problem}")
+
+
+def _remarks(dek: DekStatus) -> str:
+    return ("  opens only" if dek.opens_only else "") + (f"  lacks {', '.join(dek.lacks)}" if dek.lacks else "")
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -1,7 +1,8 @@
 """Recovery keys: a KEK whose secret half is kept offline (SPEC section 6.4).
 
 With the public half among the KEKs of `kek=`, each new DEK is also wrapped for the recovery key. Should every other KEK be lost, a keyring
-with `OfflineRecoveryProvider` and a new KEK opens everything that was sealed, and seals nothing under the DEKs that came so.
+with `OfflineRecoveryProvider` and a new KEK opens everything that was sealed, and seals nothing under the DEKs that came so;
+`Keyring.recover` (`sealpoint recover`) puts them under the new KEK, and gives each tenant a new DEK to seal under.
 `sealpoint keygen --recovery` makes a pair.
 """
 

@@ -1,4 +1,5 @@
-"""The life of keys: rotate (a new DEK becomes active), rewrap (the same DEKs under another KEK), destroy, shred (a tenant), status.
+"""The life of keys: rotate (a new DEK becomes active), rewrap (the same DEKs under another KEK), recover (with all KEKs but the recovery
+key lost), destroy, shred (a tenant), status.
 
 The verbs are methods of `Keyring`; what they return is in `reports`. Each job goes through the key store in pages, keeps its progress in
 the key store's own rows, and so may be killed at any point and run again. A row that is not as sealpoint writes it, or does not open, is
@@ -10,6 +11,7 @@ from .reports import (
     DropReport,
     Failure,
     PurposeStatus,
+    RecoveryReport,
     ReplayReport,
     RewrapReport,
     Rotation,
@@ -24,6 +26,7 @@ __all__ = [
     "DropReport",
     "Failure",
     "PurposeStatus",
+    "RecoveryReport",
     "ReplayReport",
     "RewrapReport",
     "Rotation",

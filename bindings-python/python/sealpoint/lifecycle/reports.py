@@ -103,6 +103,29 @@ class RewrapReport(_Report):
 
 
 @dataclass(frozen=True)
+class RecoveryReport(_Report):
+    """What a recovery did, or with `dry_run` would do."""
+
+    dry_run: bool
+    keks: tuple[str, ...]
+    """The KEKs that the DEKs were put under."""
+    deks: int
+    """That are not destroyed, as the last pass saw them."""
+    recovered: int
+    """DEKs that no KEK of `keks` opened, which came back: compared with their key check, wrapped, and open-only from now on."""
+    activated: int
+    """New active DEKs, each in place of one that only opens."""
+    verified: int
+    """Wraps under KEKs of `keks` that the last pass opened and compared with the key check."""
+    passes: int
+    complete: bool
+    """Every DEK that is not destroyed opens by a KEK of `keks`, and every active one seals."""
+    failed: int
+    failures: tuple[Failure, ...]
+    """The first 1,000: what did not come back."""
+
+
+@dataclass(frozen=True)
 class DropReport(_Report):
     """What removing a KEK's wraps did, or with `dry_run` would do."""
 
@@ -163,6 +186,10 @@ class DekStatus(_Report):
     destroyed_at: datetime | None
     keks: tuple[str, ...]
     """The URI of each KEK that it is wrapped by."""
+    lacks: tuple[str, ...]
+    """KEKs of `Keyring.required_wraps` that it is not wrapped by: `rewrap`."""
+    opens_only: bool
+    """A recovery key brought it back: nothing is sealed under it (SPEC section 6.5)."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +201,8 @@ class PurposeStatus(_Report):
     age_days: float | None
     """Of the active one."""
     due: tuple[Literal["rotate", "rewrap"], ...]
-    """`rotate`: the active one is older than the policy allows. `rewrap`: a DEK lacks a wrap under a configured KEK."""
+    """`rotate`: the active one is older than the policy allows. `rewrap`: a DEK lacks a wrap under a KEK that is configured or
+    required (`Keyring.required_wraps`)."""
     deks: tuple[DekStatus, ...]
 
 

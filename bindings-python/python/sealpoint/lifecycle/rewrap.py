@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from .._keks import Keks
+from collections.abc import Sequence
+
+from .._keks import Keks, is_open_only
 from .._loader import context_of
 from .._native import canary_context, canary_secret
-from ..errors import AuthenticationError, InvalidArgumentError, KeyUnusableError, SealpointError, StoreError
+from ..errors import AuthenticationError, InvalidArgumentError, SealpointError
 from ..kms import KeyManagementProvider
-from ..stores import DamagedDek, DekRecord, KeyLifecycle, WrapChange, WrapDrop, WrapRecord, now
-from ._jobs import SET_BACK, Failures, Keys, Progress
+from ..stores import DamagedDek, DekRecord, WrapChange, WrapDrop, WrapRecord, now
+from ._jobs import Failures, Keys, Passes, Progress
 from .reports import DropReport, RewrapReport, at
-
-MAX_PASSES = 10
 
 
 def rewrap(keys: Keys, from_uri: str, to_uri: str, *, dry_run: bool, progress: Progress | None) -> RewrapReport:
@@ -29,86 +29,57 @@ def rewrap(keys: Keys, from_uri: str, to_uri: str, *, dry_run: bool, progress: P
             "this KEK does not tell its versions, so what is done could not be told from what is not: rewrap to another KEK",
         )
     if not dry_run and target.capabilities.can_unwrap:
-        _ensure_canary(keys.store, keys.keks, target)
+        keys.ensure_canary(target)
     job = _Rewrap(keys, from_uri, target, version, dry_run, progress)
-    wrapped = last = job.run_pass(verify=False)
-    passes = 1
-    while not dry_run and passes < MAX_PASSES and (last or passes == 1):
-        last = job.run_pass(verify=True)
-        wrapped += last
-        passes += 1
-    complete = not dry_run and last == 0 and job.failures.count == 0
+    job.run()
     return RewrapReport(
         dry_run,
         from_uri,
         to_uri,
         version,
         job.deks,
-        wrapped,
+        job.done,
         job.verified,
-        passes,
-        complete,
+        job.passes,
+        job.complete,
         job.failures.count,
         tuple(job.failures.listed),
     )
 
 
-class _Rewrap:
-    """Passes over all DEKs. What is done is recognised from the rows: so the first pass goes on where a killed job stopped, and the last
-    one, which finds nothing to do, has opened every new wrap once more and seen the DEKs that others made meanwhile."""
+class _Rewrap(Passes):
+    """Every DEK under the current version of one KEK."""
 
     def __init__(
         self, keys: Keys, from_uri: str, target: KeyManagementProvider, version: str, dry_run: bool, progress: Progress | None
     ) -> None:
-        self._keys, self._from, self._target, self._version = keys, from_uri, target, version
-        self._dry_run, self._progress = dry_run, progress
+        super().__init__(keys, dry_run, progress)
+        self._from, self._target, self._version = from_uri, target, version
+        self._authenticating = {provider.uri for provider in keys.keks.providers if provider.capabilities.authenticates}
 
-    def run_pass(self, *, verify: bool) -> int:
-        """How many wraps it stored, or in a dry run would store."""
-        self.deks = self.verified = stored = 0
-        self.failures = Failures()
-        for page in self._keys.deks():
-            changes = [change for row in page if (change := self._examine(row, verify)) is not None]
-            stored += len(changes) if self._dry_run else self._keys.store.put_wraps(changes) if changes else 0
-            if self._progress is not None:
-                self._progress(self.deks)
-        return stored
-
-    def _examine(self, row: DekRecord | DamagedDek, verify: bool) -> WrapChange | None:
-        if isinstance(row, DamagedDek):
-            self.deks += 1
-            self.failures.damaged(row)
-            return None
-        try:
-            if row.state == "destroyed":
-                _require_gone(row)
-                return None
-            self.deks += 1
-            return self._change(row, verify)
-        except SealpointError as error:
-            self.failures.add(row, error)
-            return None
-
-    def _change(self, record: DekRecord, verify: bool) -> WrapChange | None:
-        if record.shredded_at is not None:
-            raise KeyUnusableError("key_destroyed", f"the tenant was shredded, but this key is not destroyed: {SET_BACK}")
+    def examine(self, record: DekRecord, *, verify: bool) -> Sequence[WrapChange]:
+        """See `Passes`."""
         there = {wrap.kek_uri: wrap for wrap in record.wraps}
         old = there.get(self._target.uri)
         done = old is not None and old.kek_version == self._version
         if done and not verify:
-            return None
+            return ()
         context = context_of(record)
         if old is not None and self._target.capabilities.can_unwrap:  # a planted one is not replaced
-            self._keys.prove(record, (old,), context, authenticated=False)
+            self.keys.prove(record, (old,), context, authenticated=False)
             self.verified += done
         if done:
-            return None
-        through = (there[self._from],) if self._from in there else record.wraps
-        secret = self._keys.prove(record, through, context)
-        if self._dry_run:
-            return WrapChange(record.dek_id, through[0])
-        wrap = self._keys.keks.wrap_under(self._target, secret, context)
-        return WrapChange(record.dek_id, wrap, old.wrapped if old else None)
+            return ()
+        source = there.get(self._from)
+        reliable = tuple(wrap for wrap in record.wraps if wrap.kek_uri in self._authenticating)
+        through = (source,) if source is not None and not is_open_only(source) else reliable
+        ordinary = tuple(wrap for wrap in through if not is_open_only(wrap))
+        secret = self.keys.prove(record, ordinary or through, context, authenticated=bool(ordinary))
+        if self.dry_run:
+            return (WrapChange(record.dek_id, through[0]),)
+        open_only = not ordinary and self._target.capabilities.authenticates  # what opens only stays so (SPEC section 6.5)
+        wrap = self.keys.keks.wrap_under(self._target, secret, context, open_only=open_only)
+        return (WrapChange(record.dek_id, wrap, old.wrapped if old else None),)
 
 
 def drop_wraps(keys: Keys, from_uri: str, *, dry_run: bool, progress: Progress | None) -> DropReport:
@@ -133,7 +104,7 @@ def drop_wraps(keys: Keys, from_uri: str, *, dry_run: bool, progress: Progress |
                     continue
                 if kept is None:
                     raise AuthenticationError("authentication_failed", "it was changed while this ran, and keeps the wrap")
-                keys.prove(row, (kept,))
+                keys.prove(row, (kept,), authenticated=not is_open_only(kept))
                 drops.append(WrapDrop(row.dek_id, old, kept))
             except SealpointError as error:
                 failures.add(row, error)
@@ -171,20 +142,13 @@ def _require_replaced(keys: Keys, from_uri: str, wait: int) -> None:
 
 
 def _kept(keks: Keks, record: DekRecord, wait: int) -> WrapRecord | None:
-    """The wrap that a DEK could go on with: the one that was verified first, at least `wait` microseconds ago."""
+    """The wrap that a DEK could go on with: the one that was verified first, at least `wait` microseconds ago. An open-only one does for
+    a DEK that is not active, if it has no other."""
     reliable = {provider.uri for provider in keks.providers if provider.capabilities.authenticates}
-    verified = [wrap for wrap in record.wraps if wrap.kek_uri in reliable and wrap.verified_at is not None]
-    oldest = min(verified, key=lambda wrap: wrap.verified_at or 0, default=None)
+    verified = [
+        wrap
+        for wrap in record.wraps
+        if wrap.kek_uri in reliable and wrap.verified_at is not None and not (record.state == "active" and is_open_only(wrap))
+    ]
+    oldest = min(verified, key=lambda wrap: (is_open_only(wrap), wrap.verified_at or 0), default=None)
     return oldest if oldest and oldest.verified_at is not None and oldest.verified_at + wait <= now() else None
-
-
-def _require_gone(record: DekRecord) -> None:
-    if record.wraps:
-        raise StoreError("store_invalid", f"it is destroyed and has wraps: {SET_BACK}")
-
-
-def _ensure_canary(store: KeyLifecycle, keks: Keks, provider: KeyManagementProvider) -> None:
-    """The first thing under a new KEK, so that a wrong one shows before anything depends on it."""
-    if provider.uri not in store.canaries():
-        store.add_canary(provider.uri, keks.make_canary(provider))
-    keks.check_canary(provider, store.canaries()[provider.uri])

@@ -19,21 +19,37 @@ def rotate(keys: Keys, tenant: str, dek_purpose: DekPurpose, *, dry_run: bool) -
             raise KeyUnusableError("key_destroyed", "this tenant was shredded")
         raise KeyNotFoundError("key_not_found", NO_ACTIVE_DEK)
     keys.loader.check(old, tenant, purpose)
-    version = keys.store.next_version(tenant, purpose)
-    if version != old.version + 1:
-        winner = keys.store.active_dek(tenant, purpose)
-        if winner is None or winner.dek_id == old.dek_id:
-            raise StoreError("store_invalid", f"the active key is not its tenant's newest: {SET_BACK}")
-        return _lost(keys, old, winner, dek_purpose)
-    keys.prove(old, old.wraps)
-    if dry_run:
-        return Rotation(tenant, dek_purpose, old.dek_id.hex(), old.version, old.dek_id.hex(), rotated=False)
-    mine, key = keys.loader.make(tenant, purpose, version)
-    active = keys.store.replace_active(old.dek_id, mine)
-    if active.dek_id != mine.dek_id:
-        return _lost(keys, old, active, dek_purpose)
-    keys.loader.succeed(old.dek_id, active, key)
-    return Rotation(tenant, dek_purpose, mine.dek_id.hex(), version, old.dek_id.hex(), rotated=True)
+    winner = _newer(keys, old)
+    if winner is None:
+        keys.prove(old, old.wraps, authenticated=False)
+        if dry_run:
+            return Rotation(tenant, dek_purpose, old.dek_id.hex(), old.version, old.dek_id.hex(), rotated=False)
+    active, rotated = replace_active(keys, old)
+    return Rotation(tenant, dek_purpose, active.dek_id.hex(), active.version, old.dek_id.hex(), rotated=rotated)
+
+
+def replace_active(keys: Keys, old: DekRecord) -> tuple[DekRecord, bool]:
+    """A new active DEK in place of this one, and True; or the one of somebody who was first. This process goes on with it at once.
+
+    Raises: `store_invalid` (it is not its tenant's newest), and as `Loader.make` and `KeyLifecycle.replace_active`.
+    """
+    winner, key = _newer(keys, old), None
+    if winner is None:
+        mine, made = keys.loader.make(old.tenant, old.purpose, old.version + 1)
+        winner = keys.store.replace_active(old.dek_id, mine)
+        key = made if winner.dek_id == mine.dek_id else None
+    keys.loader.succeed(old.dek_id, winner, key)
+    return winner, key is not None
+
+
+def _newer(keys: Keys, old: DekRecord) -> DekRecord | None:
+    """What is active meanwhile in place of this DEK; None: it is its tenant's newest. Raises: `store_invalid` (it is active, and older)."""
+    if keys.store.next_version(old.tenant, old.purpose) == old.version + 1:
+        return None
+    active = keys.store.active_dek(old.tenant, old.purpose)
+    if active is None or active.dek_id == old.dek_id:
+        raise StoreError("store_invalid", f"the active key is not its tenant's newest: {SET_BACK}")
+    return active
 
 
 def rotate_all(keys: Keys, dek_purpose: DekPurpose, made_before: int, *, dry_run: bool, progress: Progress | None) -> RotationReport:
@@ -57,8 +73,3 @@ def rotate_all(keys: Keys, dek_purpose: DekPurpose, made_before: int, *, dry_run
         if progress is not None:
             progress(tenants)
     return RotationReport(dry_run, at(made_before), tenants, rotated, failures.count, tuple(failures.listed))
-
-
-def _lost(keys: Keys, old: DekRecord, winner: DekRecord, dek_purpose: DekPurpose) -> Rotation:
-    keys.loader.succeed(old.dek_id, winner, None)
-    return Rotation(winner.tenant, dek_purpose, winner.dek_id.hex(), winner.version, old.dek_id.hex(), rotated=False)

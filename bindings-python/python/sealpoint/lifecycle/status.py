@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal
 
-from .._keks import Keks
+from .._keks import Keks, is_open_only
 from ..errors import KeyNotFoundError
 from ..stores import DamagedDek, DekRecord, TenantRecord, now
+from . import policy
 from ._jobs import NAMES, Keys, shown_id
 from .reports import DekStatus, PurposeStatus, TenantStatus, at
 
@@ -19,13 +20,21 @@ def status(keys: Keys, tenant: str | None, policy_us: int, after: str | None, li
     """See `Keyring.status`."""
     page = list(keys.store.page_tenants(after, limit)) if tenant is None else [(tenant, keys.store.tenant(tenant))]
     rows = keys.store.deks_of([name for name, _ in page]) if page else []
+    required = frozenset(policy.required_wraps(keys))
     of = {name: list(group) for name, group in groupby(rows, key=lambda row: row.tenant)}
     if tenant is not None and page[0][1] is None and not of:
         raise KeyNotFoundError("key_not_found", "the key store does not know this tenant")
-    return tuple(_tenant(keys.keks, name, known, of.get(name, []), policy_us) for name, known in page)
+    return tuple(_tenant(keys.keks, required, name, known, of.get(name, []), policy_us) for name, known in page)
 
 
-def _tenant(keks: Keks, name: str, known: TenantRecord | None, rows: Sequence[DekRecord | DamagedDek], policy_us: int) -> TenantStatus:
+def _tenant(
+    keks: Keks,
+    required: frozenset[str],
+    name: str,
+    known: TenantRecord | None,
+    rows: Sequence[DekRecord | DamagedDek],
+    policy_us: int,
+) -> TenantStatus:
     deks = [row for row in rows if isinstance(row, DekRecord)]
     problems = [f"key {shown_id(row.dek_id)}: its row is damaged" for row in rows if isinstance(row, DamagedDek)]
     if known is None:
@@ -39,7 +48,7 @@ def _tenant(keks: Keks, name: str, known: TenantRecord | None, rows: Sequence[De
         active = next((dek for dek in theirs if dek.state == "active"), None)
         if active is not None and active.version < theirs[-1].version:
             problems.append(f"key {active.dek_id.hex()}: it is active but not the newest: a state was set back, or a key planted")
-        purposes.append(_purpose(keks, NAMES[purpose], active, theirs, policy_us))
+        purposes.append(_purpose(keks, required, NAMES[purpose], active, theirs, policy_us))
     return TenantStatus(name, None if shredded_at is None else at(shredded_at), tuple(purposes), tuple(problems))
 
 
@@ -52,22 +61,31 @@ def _problems(dek: DekRecord, shredded_at: int | None) -> Iterable[str]:
         yield "its tenant was shredded and it is not destroyed"
     if dek.state in ("retired", "pending_destroy") and dek.retired_at is None:
         yield "it is retired but not since when"
+    if dek.state == "active" and _opens_only(dek):
+        yield "it is active, but came back by a recovery key, so that nothing is sealed under it: rotate"
     if dek.created_at > now() + DAY_US:
         yield "it was made in the future"
 
 
-def _purpose(keks: Keks, name: str, active: DekRecord | None, deks: Sequence[DekRecord], policy_us: int) -> PurposeStatus:
-    configured = {provider.uri for provider in keks.providers}
+def _purpose(
+    keks: Keks, required: frozenset[str], name: str, active: DekRecord | None, deks: Sequence[DekRecord], policy_us: int
+) -> PurposeStatus:
+    wanted = required.union(provider.uri for provider in keks.providers)
     due: list[Literal["rotate", "rewrap"]] = []
     if active is not None and name in ("data", "client") and active.created_at + policy_us <= now():
         due.append("rotate")
-    if any(dek.state != "destroyed" and not configured <= {wrap.kek_uri for wrap in dek.wraps} for dek in deks):
+    if any(dek.state != "destroyed" and not wanted <= {wrap.kek_uri for wrap in dek.wraps} for dek in deks):
         due.append("rewrap")
     age = None if active is None else round((now() - active.created_at) / DAY_US, 2)
-    return PurposeStatus(name, active.version if active else None, age, tuple(due), tuple(_dek(dek) for dek in deks))
+    return PurposeStatus(name, active.version if active else None, age, tuple(due), tuple(_dek(dek, required) for dek in deks))
 
 
-def _dek(dek: DekRecord) -> DekStatus:
+def _dek(dek: DekRecord, required: frozenset[str]) -> DekStatus:
     retired_at, destroyed_at = (None if time is None else at(time) for time in (dek.retired_at, dek.destroyed_at))
     keks = tuple(wrap.kek_uri for wrap in dek.wraps)
-    return DekStatus(dek.dek_id.hex(), dek.version, dek.state, at(dek.created_at), retired_at, destroyed_at, keks)
+    lacks = () if dek.state == "destroyed" else tuple(sorted(required.difference(keks)))
+    return DekStatus(dek.dek_id.hex(), dek.version, dek.state, at(dek.created_at), retired_at, destroyed_at, keks, lacks, _opens_only(dek))
+
+
+def _opens_only(dek: DekRecord) -> bool:
+    return any(is_open_only(wrap) for wrap in dek.wraps)

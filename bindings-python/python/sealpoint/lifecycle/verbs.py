@@ -12,10 +12,11 @@ from .._loader import Loader
 from .._purposes import DekPurpose, checked_tenant
 from ..errors import InvalidArgumentError
 from ..stores import KeyLifecycle, KeyStore, now
-from . import destroy, rewrap, rotate, status
+from . import destroy, policy, recover, rewrap, rotate, status
 from ._jobs import Keys, Progress
 from .reports import (
     DropReport,
+    RecoveryReport,
     ReplayReport,
     RewrapReport,
     Rotation,
@@ -115,6 +116,48 @@ class Lifecycle:
     async def adrop_wraps(self, from_uri: str, *, dry_run: bool = False, progress: Progress | None = None) -> DropReport:
         """See `drop_wraps`. `progress` is called in another thread."""
         return await self._ado(lambda keys: rewrap.drop_wraps(keys, from_uri, dry_run=_flag(dry_run), progress=progress))
+
+    def recover(self, *, dry_run: bool = False, progress: Progress | None = None) -> RecoveryReport:
+        """With every other KEK lost: brings the DEKs back by the recovery key whose secret half `kek=` has, and puts them under its others.
+
+        Each is compared with its key check, wrapped by every other KEK of `kek=`, and that wrap opened and compared before it is stored,
+        and once more at the end. Anybody could have made what came back so: it opens what it sealed, under the new KEKs too, and nothing is
+        sealed under it (SPEC section 6.5). So where such a DEK was active it is retired, and its tenant gets a new one, in one transaction.
+        What does not open is listed and left alone. DEKs that a KEK of `kek=` opens are not touched.
+
+        Refused (`invalid_argument`) without a secret half, and with a KEK that does not authenticate or does not bind the context. Killed
+        and run again it goes on. dry_run: one pass that opens what it would wrap, and stores nothing.
+        """
+        return self._do(lambda keys: recover.recover(keys, dry_run=_flag(dry_run), progress=progress))
+
+    async def arecover(self, *, dry_run: bool = False, progress: Progress | None = None) -> RecoveryReport:
+        """See `recover`. `progress` is called in another thread."""
+        return await self._ado(lambda keys: recover.recover(keys, dry_run=_flag(dry_run), progress=progress))
+
+    def require_wraps(self, uris: Iterable[str]) -> None:
+        """From now on no DEK is made, by anybody in the fleet, without a wrap under each of these KEKs; with none, the demand is gone.
+
+        uris: of KEKs that `kek=` names, as it does. Who makes a DEK (`load`, sealing, `rotate`, `recover`) with a configuration that lacks
+        one gets `invalid_argument`; opening is as before. DEKs from before: `rewrap`, and `status` shows which. Whoever writes the key
+        store can take the demand away: it guards against a wrong configuration, and every KEK of `kek=` wraps each new DEK anyhow.
+
+        Raises also: `store_invalid` (a key store of an older schema: run setup()).
+        """
+        named = tuple(uris)
+        self._do(lambda keys: policy.require_wraps(keys, named))
+
+    async def arequire_wraps(self, uris: Iterable[str]) -> None:
+        """See `require_wraps`."""
+        named = tuple(uris)
+        await self._ado(lambda keys: policy.require_wraps(keys, named))
+
+    def required_wraps(self) -> tuple[str, ...]:
+        """What `require_wraps` was called with last."""
+        return self._do(policy.required_wraps)
+
+    async def arequired_wraps(self) -> tuple[str, ...]:
+        """See `required_wraps`."""
+        return await self._ado(policy.required_wraps)
 
     def schedule_destroy(self, dek_id: str) -> None:
         """`retired` to `pending_destroy`: what the DEK sealed does not open any more (`key_disabled`), elsewhere within the caches' TTL.

@@ -112,7 +112,7 @@ TABLES: Mapping[str, Mapping[str, Rule]] = {
         **dict.fromkeys(("dek_id", "kek_uri", "kek_version", "wrap_alg", "created_at", "verified_at"), KEYS),
         "wrapped": wrapped,
     },
-    "sealpoint_settings": dict.fromkeys(("id", "schema_version", "max_ttl"), KEYS),
+    "sealpoint_settings": dict.fromkeys(("id", "schema_version", "max_ttl", "required_keks"), KEYS),
     "sealpoint_canaries": {"kek_uri": KEYS, "wrapped": wrapped},
     "sqlite_sequence": dict.fromkeys(("name", "seq"), BOOKKEEPING),
     "sqlite_stat1": dict.fromkeys(("tbl", "idx", "stat"), BOOKKEEPING),

@@ -1,12 +1,12 @@
 """Key stores: where tenants, DEKs, their wraps and the canaries lie. Nothing in a key store is secret, and nothing in it is trusted.
 
-Tables (prefix `sealpoint_`; every language reads and writes the same ones; schema version 1):
+Tables (prefix `sealpoint_`; every language reads and writes the same ones; schema version 2):
 
     tenants   tenant text, kek_uri text or null (null: the KEKs of the configuration), created_at, shredded_at or null
     deks      dek_id 16 bytes, tenant, purpose 1..4, suite, version, state, key_check 32 bytes,
               created_at, retired_at, destroyed_at, rotated_by
     wraps     dek_id, kek_uri, kek_version text, wrap_alg text, wrapped bytes, created_at, verified_at
-    settings  one row: schema_version, max_ttl (seconds)
+    settings  one row: schema_version, max_ttl (seconds), required_keks text: URIs, a line feed between two (since schema version 2)
     canaries  kek_uri, wrapped bytes
 
 Unique: tenants(tenant), deks(dek_id), deks(tenant, purpose, version), deks(tenant, purpose) where active, wraps(dek_id, kek_uri),
@@ -16,6 +16,9 @@ Times are integers: microseconds since 1970-01-01 UTC.
 Who rotates sets, in one transaction, the old DEK's state to retired, its retired_at, and its rotated_by to the new DEK's dek_id in hex.
 A destroyed DEK keeps its row, with destroyed_at, and has no wraps. A tombstone is a tenant's shredded_at: all its DEKs are destroyed
 in the transaction that sets it, and while it stands nobody makes another one.
+Whoever makes a DEK wraps it by every KEK that required_keks names, or makes none. That only adds demands: all KEKs of the configuration
+wrap each new DEK in any case, so who empties the column takes none of these wraps away.
+A migration runs in setup(), and keeps every row. A key store of schema version 1 serves as it is, until setup() is run.
 """
 
 from __future__ import annotations
@@ -43,7 +46,7 @@ __all__ = [
     "store_from_url",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 POINTER_TTL_S = 60
 """For how long after a rotation others may go on sealing under the DEK that was active before."""
 NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it"
@@ -146,9 +149,12 @@ class StoreSettings:
     schema_version: int
     max_ttl: int
     """Seconds. Nobody caches a DEK for longer, so a destroyed one is gone everywhere after this time."""
+    required_keks: tuple[str, ...] = ()
+    """URIs of KEKs. No DEK is made without a wrap under each."""
 
     def __post_init__(self) -> None:
         _require(type(self.schema_version) is int and self.schema_version >= 1 and type(self.max_ttl) is int and self.max_ttl >= 1)
+        _require(all(type(uri) is str and uri != "" for uri in self.required_keks))
         if self.schema_version > SCHEMA_VERSION:
             raise StoreError(
                 "store_invalid",
@@ -229,6 +235,9 @@ class KeyLifecycle(KeyStore, Protocol):
 
     def readmit_tenant(self, tenant: str) -> bool:
         """Takes the tombstone away; destroyed DEKs stay destroyed. Whether there was one."""
+
+    def require_keks(self, uris: Sequence[str]) -> None:
+        """Sets `required_keks`, in a key store of the current schema version. No URI has a line feed in it."""
 
     def scrub(self) -> str:
         """Removes from the store's own files what deleted wraps left there. Returns where copies may still lie; empty: nowhere in them."""

@@ -46,3 +46,10 @@ def _tenant_or_none(created_at: Any, shredded_at: Any) -> TenantRecord | None:
         return TenantRecord(created_at, shredded_at)
     except StoreError:
         return None
+
+
+def uris(required: object) -> tuple[str, ...]:
+    """The KEKs that the settings name. Raises: `store_invalid`."""
+    if type(required) is not str:
+        raise StoreError("store_invalid", "the settings of the key store are not as sealpoint writes them")
+    return tuple(required.split("\n")) if required else ()

@@ -45,6 +45,12 @@ class MemoryStore:
         """See `KeyStore`."""
         return self._settings
 
+    def require_keks(self, uris: Sequence[str]) -> None:
+        """See `KeyLifecycle`."""
+        settings = self._require_setup()
+        with self._lock:
+            self._settings = replace(settings, required_keks=tuple(uris))
+
     def canaries(self) -> Mapping[str, bytes]:
         """See `KeyStore`."""
         self._require_setup()
@@ -201,9 +207,10 @@ class MemoryStore:
         tenant = self._tenants.get(record.tenant)
         return replace(record, shredded_at=tenant.shredded_at) if tenant else record
 
-    def _require_setup(self) -> None:
+    def _require_setup(self) -> StoreSettings:
         if self._settings is None:
             raise StoreError("store_invalid", NOT_SET_UP)
+        return self._settings
 
     def _after_fork(self) -> None:
         self._lock = threading.Lock()

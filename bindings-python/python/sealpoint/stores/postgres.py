@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, LiteralString, Self
 
@@ -30,7 +31,7 @@ from . import (
     now,
 )
 from ._connections import Connections, LoopConnections, OwnConnections, PoolConnections, Query, Steps
-from ._rows import SELECT_DEK, record, records, tenants
+from ._rows import SELECT_DEK, record, records, tenants, uris
 
 __all__ = ["PostgresStore"]
 
@@ -58,6 +59,7 @@ _MIGRATIONS: tuple[tuple[LiteralString, ...], ...] = (
             dek_id bytea NOT NULL, kek_uri text COLLATE "C" NOT NULL, kek_version text NOT NULL, wrap_alg text NOT NULL,
             wrapped bytea NOT NULL, created_at bigint NOT NULL, verified_at bigint, PRIMARY KEY (dek_id, kek_uri))""",
     ),
+    ("""ALTER TABLE {settings} ADD COLUMN IF NOT EXISTS required_keks text COLLATE "C" NOT NULL DEFAULT ''""",),
 )
 """What makes schema version n of version n-1 is the n-th. Names compare bytewise, whatever the database's collation is and becomes."""
 
@@ -111,6 +113,10 @@ class PostgresStore:
     def settings(self) -> StoreSettings | None:
         """See `KeyStore`."""
         return self._connections.run(self._settings)
+
+    def require_keks(self, uris: Sequence[str]) -> None:
+        """See `KeyLifecycle`."""
+        self._connections.run(lambda: self._require_keks(uris))
 
     def canaries(self) -> Mapping[str, bytes]:
         """See `KeyStore`."""
@@ -206,7 +212,8 @@ class PostgresStore:
             for statement in migration:
                 yield self._query(statement)
         yield self._query(
-            "INSERT INTO {settings} VALUES (1, %s, %s) ON CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version",
+            "INSERT INTO {settings} (id, schema_version, max_ttl) VALUES (1, %s, %s) "
+            "ON CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version",
             SCHEMA_VERSION,
             max_ttl,
         )
@@ -225,7 +232,14 @@ class PostgresStore:
         rows = yield self._query("SELECT schema_version, max_ttl FROM {settings} WHERE id = 1")
         if not rows:
             raise StoreError("store_invalid", NOT_SET_UP)
-        return StoreSettings(*rows[0])
+        settings = StoreSettings(*rows[0])
+        if settings.schema_version == 1:
+            return settings
+        required = yield self._query("SELECT required_keks FROM {settings} WHERE id = 1")
+        return replace(settings, required_keks=uris(required[0][0] if required else None))
+
+    def _require_keks(self, uris: Sequence[str]) -> Steps[None]:
+        yield self._query("UPDATE {settings} SET required_keks = %s WHERE id = 1", "\n".join(uris))
 
     def _present(self) -> Steps[list[str]]:
         """Which of the tables there are."""

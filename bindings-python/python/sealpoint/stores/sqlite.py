@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from urllib.parse import quote
 
 from ..errors import KeyNotFoundError, KeyUnusableError, StoreError
@@ -27,7 +28,7 @@ from . import (
     WrapRecord,
     now,
 )
-from ._rows import SELECT_DEK, record, records, tenants
+from ._rows import SELECT_DEK, record, records, tenants, uris
 
 __all__ = ["SqliteStore"]
 
@@ -92,7 +93,13 @@ class SqliteStore:
         with self._transaction(write=True) as db:
             for statement in filter(str.strip, _TABLES.split(";")):
                 db.execute(statement)
-            db.execute("INSERT OR IGNORE INTO sealpoint_settings VALUES (1, ?, ?)", (SCHEMA_VERSION, max_ttl))
+            if not any(name == "required_keks" for (_, name, *_) in db.execute("PRAGMA table_info(sealpoint_settings)")):
+                db.execute("ALTER TABLE sealpoint_settings ADD COLUMN required_keks TEXT NOT NULL DEFAULT ''")
+            db.execute(
+                "INSERT INTO sealpoint_settings (id, schema_version, max_ttl) VALUES (1, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET schema_version = excluded.schema_version",
+                (SCHEMA_VERSION, max_ttl),
+            )
 
     def settings(self) -> StoreSettings | None:
         """See `KeyStore`."""
@@ -104,9 +111,18 @@ class SqliteStore:
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'sealpoint\\_%' ESCAPE '\\' LIMIT 1").fetchone():
                 return None
             row = db.execute("SELECT schema_version, max_ttl FROM sealpoint_settings WHERE id = 1").fetchone()
-        if row is None:
-            raise StoreError("store_invalid", NOT_SET_UP)
-        return StoreSettings(*row)
+            if row is None:
+                raise StoreError("store_invalid", NOT_SET_UP)
+            settings = StoreSettings(*row)
+            if settings.schema_version == 1:
+                return settings
+            ((required,),) = db.execute("SELECT required_keks FROM sealpoint_settings WHERE id = 1")
+        return replace(settings, required_keks=uris(required))
+
+    def require_keks(self, uris: Sequence[str]) -> None:
+        """See `KeyLifecycle`."""
+        with self._transaction(write=True) as db:
+            db.execute("UPDATE sealpoint_settings SET required_keks = ? WHERE id = 1", ("\n".join(uris),))
 
     def canaries(self) -> Mapping[str, bytes]:
         """See `KeyStore`."""
