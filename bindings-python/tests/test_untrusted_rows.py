@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -17,11 +18,13 @@ from support import (
     TENANT,
     FakeKms,
     query,
+    ready,
     refused,
 )
 
-from sealpoint import Keyring, SecretKey
-from sealpoint._native import LocalKek, wrap_context
+from sealpoint import Context, Keyring, SecretKey, WrappedKey
+from sealpoint._native import LocalKek, canary_secret, wrap_context
+from sealpoint.kms import ProviderCapabilities
 
 
 @pytest.fixture
@@ -92,6 +95,35 @@ def lift_constraints(url: str) -> None:
     )
     for table, name in query(url, checks.replace("%", "%%")):
         query(url, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+
+
+def test_a_canary_in_place_of_a_wrap(url: str) -> None:
+    """A KEK that does not bind the context (PKCS#11's key wrap) opens it, and its 32 bytes, hence a fitting key check, are known to all."""
+    kek = LocalKek.parse(KEK_TEXT)
+    anywhere = wrap_context(tenant=TENANT, dek_id=bytes(16), dek_purpose=1, suite=1)
+
+    class Unbound(FakeKms):
+        def wrap(self, secret: SecretKey, _: Context, /) -> WrappedKey:
+            return WrappedKey(kek.wrap(secret, anywhere), "unbound", "v1")
+
+        def unwrap(self, wrapped: WrappedKey, _: Context, /) -> SecretKey:
+            return kek.unwrap(wrapped.wrapped, anywhere)
+
+    unbound = Unbound()
+    unbound.capabilities = ProviderCapabilities(binds_context=False, authenticates=True)
+    with ready(url, unbound) as keyring:
+        sealed = keyring.seal(PLAINTEXT, CONTEXT)
+        keyring._cache.clear()
+        assert keyring.open(sealed, CONTEXT) == PLAINTEXT
+        query(url, "UPDATE sealpoint_wraps SET wrapped = (SELECT wrapped FROM sealpoint_canaries)")
+        info = (
+            b"sealpoint/v1/key-check\0\x01\x01" + sealed[5:21] + (1).to_bytes(4, "big") + len(TENANT).to_bytes(2, "big") + TENANT.encode()
+        )
+        check = hmac.digest(bytes(canary_secret(unbound.uri).expose()), info + b"\x01", "sha512")[:32]
+        query(url, "UPDATE sealpoint_deks SET key_check = ?", check)
+        keyring._cache.clear()
+        refused(lambda: keyring.seal(PLAINTEXT, CONTEXT), "authentication_failed", "canary")
+        refused(lambda: keyring.open(sealed, CONTEXT), "authentication_failed", "canary")
 
 
 def test_an_absent_key_check(tampered: Callable[[], object], url: str, kms: FakeKms) -> None:

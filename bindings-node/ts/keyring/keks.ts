@@ -67,7 +67,10 @@ export class Keks {
         continue;
       }
       try {
-        return { secret: await opened(one, wrap, context), authentic };
+        const secret = await opened(one, wrap, context);
+        if (!isCanary(one, secret)) return { secret, authentic };
+        secret.dispose();
+        throw fail("authentication_failed", "a KEK's canary lies where a wrapped key should: the key store was changed");
       } catch (error) {
         if (!isSealpointError(error) || !LOST.includes(error.code)) throw error;
         failures.push(error);
@@ -168,6 +171,16 @@ export async function wrapVerified(one: KeyManagementProvider, secret: SecretKey
   }
   const created = now();
   return { kekUri: one.uri, kekVersion, wrapAlg, wrapped, createdAt: created, verifiedAt: created };
+}
+
+/** SPEC section 6.2: a KEK that does not bind the context opens it in place of a DEK, and everybody knows it. */
+function isCanary(one: KeyManagementProvider, secret: SecretKey): boolean {
+  const canary = canarySecret(one.uri);
+  try {
+    return secret.equals(canary);
+  } finally {
+    canary.dispose();
+  }
 }
 
 /** SPEC section 6.5. */

@@ -85,9 +85,15 @@ class Keks:
                 opens_only = True
                 continue
             try:
-                return _opened(provider, wrap, context), authentic
+                secret = _opened(provider, wrap, context)
             except (KmsError, KeyUnusableError, KeyNotFoundError) as error:
                 failures.append(error)
+                continue
+            if secrets_equal(secret, canary_secret(provider.uri)):  # a KEK that does not bind the context opens it, and everybody knows it
+                raise AuthenticationError(
+                    "authentication_failed", "a KEK's canary lies where a wrapped key should: the key store was changed"
+                )
+            return secret, authentic
         if failures:
             raise next((error for error in failures if error.retryable), failures[0])
         if opens_only:
