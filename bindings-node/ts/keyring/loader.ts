@@ -5,7 +5,8 @@ import { type Context, wrapContext } from "../context.js";
 import { DataKey } from "../data-key.js";
 import { fail, isSealpointError } from "../errors.js";
 import { exportKey, type SecretKey } from "../keys.js";
-import { checkedDek, checkedTenant, hex, type KeyStore, now, type StoredDek, type WrapRecord } from "../stores/records.js";
+import { schemeOf } from "../kms/provider.js";
+import { checkedDek, checkedSettings, checkedTenant, hex, type KeyStore, now, type StoredDek, type WrapRecord } from "../stores/records.js";
 import { type Loaded, SingleFlight } from "./flight.js";
 import type { Keks } from "./keks.js";
 import { CLIENT } from "./purposes.js";
@@ -69,6 +70,7 @@ export class Loader {
 
   /** A new DEK, wrapped by each KEK and verified, not stored yet. The caller disposes of the key. */
   async make(tenant: string, purpose: number, version: number): Promise<{ record: StoredDek; key: DataKey }> {
+    await this.#requireKeks();
     const { key, secret } = DataKey.generate({ tenant, dekPurpose: purpose, version });
     try {
       const { dekId, suite, keyCheck } = key;
@@ -151,6 +153,20 @@ export class Loader {
     } catch (error) {
       mine.key.dispose();
       throw error;
+    }
+  }
+
+  /** Whoever makes DEKs has each KEK that the key store's settings require. */
+  async #requireKeks(): Promise<void> {
+    const settings = await this.#store.settings();
+    const required = (settings && checkedSettings(settings).requiredKeks) ?? [];
+    const lacking = required.filter((uri) => !this.#keks.providers.some((one) => one.uri === uri));
+    if (lacking.length > 0) {
+      const schemes = [...new Set(lacking.map(schemeOf))].sort().join(", ");
+      throw fail(
+        "invalid_argument",
+        `this key store requires that every new key is also wrapped by a KEK which kek does not name (${schemes}): name it beside the others; \`sealpoint policy\` shows what is required, and changes it`,
+      );
     }
   }
 

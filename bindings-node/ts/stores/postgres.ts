@@ -16,6 +16,7 @@ import {
   SCHEMA_VERSION,
   type StoredDek,
   type StoreSettings,
+  settingsFromRow,
   type TenantRecord,
   type WrapRecord,
 } from "./records.js";
@@ -48,6 +49,7 @@ const MIGRATIONS: readonly (readonly string[])[] = [
         dek_id bytea NOT NULL, kek_uri text COLLATE "C" NOT NULL, kek_version text NOT NULL, wrap_alg text NOT NULL,
         wrapped bytea NOT NULL, created_at bigint NOT NULL, verified_at bigint, PRIMARY KEY (dek_id, kek_uri))`,
   ],
+  [`ALTER TABLE {settings} ADD COLUMN IF NOT EXISTS required_keks text COLLATE "C" NOT NULL DEFAULT ''`],
 ];
 
 const JOINED = "LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id";
@@ -107,7 +109,11 @@ export class PostgresStore implements KeyLifecycle {
         await query(`CREATE SCHEMA ${quoted(this.#schema)}`);
       }
       for (const migration of MIGRATIONS.slice(version)) for (const statement of migration) await query(statement);
-      await query("INSERT INTO {settings} VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version", SCHEMA_VERSION, maxTtl);
+      await query(
+        "INSERT INTO {settings} (id, schema_version, max_ttl) VALUES (1, $1, $2) ON CONFLICT (id) DO UPDATE SET schema_version = EXCLUDED.schema_version",
+        SCHEMA_VERSION,
+        maxTtl,
+      );
     });
   }
 
@@ -116,7 +122,9 @@ export class PostgresStore implements KeyLifecycle {
       if ((await this.#present(query)) === 0) return undefined;
       const [row] = await query("SELECT schema_version, max_ttl FROM {settings} WHERE id = 1");
       if (row === undefined) throw fail("store_invalid", NOT_SET_UP);
-      return { schemaVersion: row.schema_version, maxTtl: row.max_ttl } as StoreSettings;
+      if (row.schema_version !== SCHEMA_VERSION) return settingsFromRow(row);
+      const [more] = await query("SELECT required_keks FROM {settings} WHERE id = 1");
+      return settingsFromRow({ ...row, ...more });
     });
   }
 

@@ -1,7 +1,7 @@
 /**
  * Key stores: where tenants, DEKs, their wraps and the canaries lie. Nothing in a key store is secret, and nothing in it is trusted.
  *
- * The tables are those of the Python package (`sealpoint/stores/__init__.py` spells them out; prefix `sealpoint_`, schema version 1), and both use them at the same time.
+ * The tables are those of the Python package (`sealpoint/stores/__init__.py` spells them out; prefix `sealpoint_`, schema version 2), and both use them at the same time.
  * Times are integers: microseconds since 1970-01-01 UTC.
  */
 
@@ -9,7 +9,7 @@ import { isWellFormed } from "../check.js";
 import { fail } from "../errors.js";
 import type { DekRecord } from "../keys.js";
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 /** For how long after a rotation others may go on sealing under the DEK that was active before. */
 export const POINTER_TTL_S = 60;
 export const NOT_SET_UP = "the key store has no sealpoint tables yet: run setup() once, on the keyring or on the saver that uses it";
@@ -58,6 +58,8 @@ export interface StoreSettings {
   readonly schemaVersion: number;
   /** Seconds. Nobody caches a DEK for longer, so a destroyed one is gone everywhere after this time. */
   readonly maxTtl: number;
+  /** URIs of KEKs: no DEK is made without a wrap under each. Absent: none is required. */
+  readonly requiredKeks?: readonly string[];
 }
 
 /**
@@ -110,6 +112,8 @@ export function hex(bytes: Uint8Array): string {
 /** Throws: `store_invalid` (unreadable, or a newer schema than this release knows). */
 export function checkedSettings(settings: StoreSettings): StoreSettings {
   demand(isWhole(settings.schemaVersion, 1) && isWhole(settings.maxTtl, 1));
+  const { requiredKeks = [] } = settings;
+  demand(Array.isArray(requiredKeks) && requiredKeks.every((uri) => isText(uri) && uri !== ""));
   if (settings.schemaVersion > SCHEMA_VERSION) {
     throw fail("store_invalid", `the key store has schema version ${settings.schemaVersion}, this release knows ${SCHEMA_VERSION}: upgrade sealpoint`);
   }
@@ -143,6 +147,12 @@ export function checkedDek(dek: StoredDek): StoredDek {
 export function checkedCanary(wrapped: unknown): Uint8Array {
   if (!isBytes(wrapped, 1, 65_536)) throw fail("store_invalid", "a canary of the key store is not as sealpoint writes it");
   return wrapped;
+}
+
+/** The settings from their row, by the names of the columns; one of schema version 1 has no `required_keks`. As far as rows go: the keyring checks them. */
+export function settingsFromRow({ schema_version, max_ttl, required_keks = "" }: Record<string, unknown>): StoreSettings {
+  const requiredKeks = required_keks === "" || typeof required_keks !== "string" ? required_keks : required_keks.split("\n");
+  return { schemaVersion: schema_version, maxTtl: max_ttl, requiredKeks: requiredKeks === "" ? [] : requiredKeks } as StoreSettings;
 }
 
 function demand(holds: boolean): void {

@@ -19,6 +19,7 @@ import {
   SCHEMA_VERSION,
   type StoredDek,
   type StoreSettings,
+  settingsFromRow,
   type TenantRecord,
 } from "./records.js";
 import { dekFromRows, deksFromRows, type Row, SELECT_DEK, tenantsFromRows } from "./rows.js";
@@ -93,7 +94,11 @@ export class SqliteStore implements KeyLifecycle {
     );
     await this.#transaction(true, (db) => {
       db.exec(TABLES);
-      db.prepare("INSERT OR IGNORE INTO sealpoint_settings VALUES (1, ?, ?)").run(SCHEMA_VERSION, maxTtl);
+      const columns = db.pragma("table_info(sealpoint_settings)") as Row[];
+      if (!columns.some(({ name }) => name === "required_keks")) db.exec("ALTER TABLE sealpoint_settings ADD COLUMN required_keks TEXT NOT NULL DEFAULT ''");
+      db.prepare(
+        "INSERT INTO sealpoint_settings (id, schema_version, max_ttl) VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET schema_version = excluded.schema_version",
+      ).run(SCHEMA_VERSION, maxTtl);
     });
   }
 
@@ -107,7 +112,9 @@ export class SqliteStore implements KeyLifecycle {
       if (db.prepare("SELECT 1 FROM sqlite_master WHERE name LIKE 'sealpoint\\_%' ESCAPE '\\' LIMIT 1").get() === undefined) return undefined;
       const row = db.prepare("SELECT schema_version, max_ttl FROM sealpoint_settings WHERE id = 1").get() as Row | undefined;
       if (row === undefined) throw fail("store_invalid", NOT_SET_UP);
-      return { schemaVersion: row.schema_version, maxTtl: row.max_ttl } as StoreSettings;
+      if (row.schema_version !== SCHEMA_VERSION) return settingsFromRow(row);
+      const more = db.prepare("SELECT required_keks FROM sealpoint_settings WHERE id = 1").get() as Row;
+      return settingsFromRow({ ...row, ...more });
     });
   }
 
