@@ -211,8 +211,12 @@ describe("loading", () => {
     keyring._cache.clear();
     first.fail("kms_denied");
     assert.deepEqual([...(await keyring.open(sealed, contextOf()))], [1]);
-    assert.equal(keyring._cache.size, 0);
+    second.calls.unwrap = 0;
+    assert.deepEqual([...(await keyring.open(sealed, contextOf()))], [1]);
+    assert.equal(second.calls.unwrap, 0); // it is held, for opening only
     await code(keyring.seal(new Uint8Array([1]), contextOf()), "kms_denied");
+    first.fail(undefined);
+    assert.deepEqual([...(await keyring.open(await keyring.seal(new Uint8Array([2]), contextOf()), contextOf()))], [2]);
     await code(Keyring.connect("memory:", { kek: second }), "invalid_argument", /authenticate/);
   });
 
