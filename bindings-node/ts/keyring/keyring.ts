@@ -6,7 +6,6 @@ import { Context } from "../context.js";
 import type { DataKey } from "../data-key.js";
 import { envelopeDekId } from "../envelope.js";
 import { type ErrorCode, fail, isSealpointError } from "../errors.js";
-import { hide } from "../hide.js";
 import { schemeOf } from "../kms/provider.js";
 import { Keys } from "../lifecycle/jobs.js";
 import { Lifecycle } from "../lifecycle/verbs.js";
@@ -243,10 +242,6 @@ export class Keyring extends Lifecycle {
     if (this.#ownsStore) await this.#store.close?.();
   }
 
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
   /** Shows the kind of key store and the schemes of the KEKs. */
   override toString(): string {
     return `Keyring(${this.#store.constructor.name} kek=${this.#keks}${this.#closed ? " closed" : ""})`;
@@ -314,7 +309,6 @@ export class Keyring extends Lifecycle {
     if (this.#closed) throw fail("invalid_argument", "this keyring is closed: connect another one");
   }
 }
-hide(Keyring);
 
 function seconds(cacheTtl: unknown): number {
   if (typeof cacheTtl !== "number" || !(cacheTtl > 0 && cacheTtl <= MAX_CACHE_TTL_S)) {

@@ -7,7 +7,7 @@
 
 import type { Context } from "../context.js";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
-import { hide } from "../hide.js";
+import { Hidden } from "../hide.js";
 import { LocalKek, type SecretKey } from "../keys.js";
 import { needed, neededProcess } from "../platform.js";
 import type { KeyManagementProvider, ProviderCapabilities, WrappedKey } from "./provider.js";
@@ -57,7 +57,7 @@ export function providerFromUri(uri: string): KeyManagementProvider {
 }
 
 /** A `LocalKek` behind the provider protocol. */
-class LocalProvider implements KeyManagementProvider {
+class LocalProvider extends Hidden implements KeyManagementProvider {
   readonly capabilities: ProviderCapabilities = Object.freeze({ bindsContext: true, authenticates: true });
   readonly #kek: LocalKek;
 
@@ -65,6 +65,7 @@ class LocalProvider implements KeyManagementProvider {
     readonly uri: string,
     kek: LocalKek,
   ) {
+    super();
     this.#kek = kek;
   }
 
@@ -79,7 +80,7 @@ class LocalProvider implements KeyManagementProvider {
     return this.#kek.unwrap(wrapped.wrapped, context);
   }
 
-  toString(): string {
+  override toString(): string {
     return `${this.constructor.name}(${JSON.stringify(this.uri)})`;
   }
 
@@ -87,7 +88,6 @@ class LocalProvider implements KeyManagementProvider {
     return this.toString();
   }
 }
-hide(LocalProvider);
 
 /** The KEK in an environment variable. */
 class EnvProvider extends LocalProvider {

@@ -3,6 +3,7 @@
 import { flag, integer, options, text } from "../check.js";
 import { Context } from "../context.js";
 import { fail } from "../errors.js";
+import { Closable } from "../hide.js";
 import type { DekPurpose } from "../keyring/purposes.js";
 import { now } from "../stores/records.js";
 import { cancelDestroy, destroy, isDate, microseconds, replay, scheduleDestroy, shred, tombstones } from "./destroy.js";
@@ -29,7 +30,7 @@ export interface JobOptions {
  * Every method throws, beside what it says: `invalid_argument` (closed; a key store that lacks `KeyLifecycle`; an argument that is none), `store_*`. Those that meet a KEK: `kms_*`. An
  * outage ends a job; run it again, and it goes on. What is wrong with one key does not: the report names it, and the key is left alone.
  */
-export abstract class Lifecycle {
+export abstract class Lifecycle extends Closable {
   /** @internal What the verbs work on, of an open keyring. */
   protected abstract _keys(): Keys;
 

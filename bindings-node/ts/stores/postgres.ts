@@ -3,7 +3,7 @@
 import type { Pool } from "pg";
 import { text } from "../check.js";
 import { fail } from "../errors.js";
-import { hide } from "../hide.js";
+import { Hidden } from "../hide.js";
 import { type Query, Transactions } from "./connections.js";
 import type { KeyLifecycle, WrapChange, WrapDrop } from "./lifecycle.js";
 import {
@@ -54,8 +54,8 @@ const MIGRATIONS: readonly (readonly string[])[] = [
 
 const JOINED = "LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN {wraps} w ON w.dek_id = d.dek_id";
 /** One statement, so that DEK, tombstone and wraps are of one moment. */
-const DEK = `${SELECT_DEK} FROM {deks} d ${JOINED}`;
-const PAGE = `${SELECT_DEK} FROM (SELECT * FROM {deks} WHERE dek_id > $1 ORDER BY dek_id LIMIT $2) d ${JOINED} ORDER BY d.dek_id, w.kek_uri`;
+const deks = (where: string) => `${SELECT_DEK} FROM {deks} d ${JOINED} ${where}`;
+const page = () => `${SELECT_DEK} FROM (SELECT * FROM {deks} WHERE dek_id > $1 ORDER BY dek_id LIMIT $2) d ${JOINED} ORDER BY d.dek_id, w.kek_uri`;
 const PAGE_TENANTS = `
 SELECT n.tenant, t.created_at, t.shredded_at FROM (
     (SELECT tenant FROM {tenants} WHERE tenant > $1 ORDER BY tenant LIMIT $2)
@@ -63,8 +63,8 @@ SELECT n.tenant, t.created_at, t.shredded_at FROM (
 LEFT JOIN {tenants} t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT $2
 `;
 const UNNEST = "unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::bigint[], $7::bigint[]";
-const INSERT_WRAPS = `INSERT INTO {wraps} SELECT * FROM ${UNNEST})`;
-const REPLACE_WRAPS = `
+const insertWraps = (end: string) => `INSERT INTO {wraps} SELECT * FROM ${UNNEST}) ${end}`;
+const replaceWraps = () => `
 UPDATE {wraps} w SET kek_version = n.kek_version, wrap_alg = n.wrap_alg, wrapped = n.wrapped, created_at = n.created_at, verified_at = n.verified_at
 FROM ${UNNEST}, $8::bytea[]) n(dek_id, kek_uri, kek_version, wrap_alg, wrapped, created_at, verified_at, replaces)
 WHERE w.dek_id = n.dek_id AND w.kek_uri = n.kek_uri AND w.wrapped = n.replaces RETURNING 1
@@ -81,7 +81,7 @@ AND EXISTS (SELECT 1 FROM {wraps} k WHERE k.dek_id = n.dek_id AND k.kek_uri = n.
  * A server that cannot be reached or written, or is too slow, is `store_unavailable`; a hot standby serves for opening. A call ends within about 20 seconds (see docs/OPERATIONS.md).
  * Needs the package pg for a URL.
  */
-export class PostgresStore implements KeyLifecycle {
+export class PostgresStore extends Hidden implements KeyLifecycle {
   readonly #transactions: Transactions;
   readonly #schema: string | undefined;
   readonly #names: Readonly<Record<Table, string>>;
@@ -92,6 +92,7 @@ export class PostgresStore implements KeyLifecycle {
    * Throws: `invalid_argument`, `missing_dependency`.
    */
   constructor(source: string | PostgresPool, given?: { schema?: string }) {
+    super();
     const { schema, ...unknown } = given ?? {};
     if (Object.keys(unknown).length > 0) throw fail("invalid_argument", "the one option of a PostgresStore is schema");
     this.#schema = schemaName(schema);
@@ -147,7 +148,7 @@ export class PostgresStore implements KeyLifecycle {
   }
 
   dek(dekId: Uint8Array): Promise<StoredDek | undefined> {
-    return this.#run(async (query) => dekFromRows(await query(`${DEK} WHERE d.dek_id = $1 ORDER BY w.kek_uri`, dekId)));
+    return this.#run(async (query) => dekFromRows(await query(deks("WHERE d.dek_id = $1 ORDER BY w.kek_uri"), dekId)));
   }
 
   activeDek(tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
@@ -182,12 +183,12 @@ export class PostgresStore implements KeyLifecycle {
   }
 
   pageDeks(after: Uint8Array | undefined, limit: number): Promise<StoredDek[]> {
-    return this.#run(async (query) => deksFromRows(await query(PAGE, after ?? new Uint8Array(), limit)));
+    return this.#run(async (query) => deksFromRows(await query(page(), after ?? new Uint8Array(), limit)));
   }
 
   deksOf(tenants: readonly string[]): Promise<StoredDek[]> {
     const where = "WHERE d.tenant = ANY($1::text[]) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri";
-    return this.#run(async (query) => deksFromRows(await query(`${DEK} ${where}`, tenants)));
+    return this.#run(async (query) => deksFromRows(await query(deks(where), tenants)));
   }
 
   replaceActive(retired: Uint8Array, successor: StoredDek): Promise<StoredDek> {
@@ -209,9 +210,9 @@ export class PostgresStore implements KeyLifecycle {
       const alive = await lockDeks(query, changes);
       const possible = changes.filter(({ dekId }) => alive.has(hex(dekId)));
       const [beside, instead] = [possible.filter(({ replaces }) => replaces === null), possible.filter(({ replaces }) => replaces !== null)];
-      const made = await query(`${INSERT_WRAPS} ON CONFLICT DO NOTHING RETURNING 1`, ...columns(beside));
+      const made = await query(insertWraps("ON CONFLICT DO NOTHING RETURNING 1"), ...columns(beside));
       const replaced = await query(
-        REPLACE_WRAPS,
+        replaceWraps(),
         ...columns(instead),
         instead.map(({ replaces }) => replaces),
       );
@@ -271,7 +272,7 @@ export class PostgresStore implements KeyLifecycle {
     return this.#transactions.close();
   }
 
-  toString(): string {
+  override toString(): string {
     return `PostgresStore(${this.#schema === undefined ? "" : `schema=${JSON.stringify(this.#schema)}`})`;
   }
 
@@ -308,7 +309,6 @@ export class PostgresStore implements KeyLifecycle {
     return rows.filter((row) => row.present === true).length;
   }
 }
-hide(PostgresStore);
 
 /** Whether this is a pool of pg, whichever copy of it. */
 export function isPool(source: object): source is PostgresPool {
@@ -330,7 +330,7 @@ function schemaName(schema: unknown): string | undefined {
 }
 
 async function active(query: Query, tenant: string, dekPurpose: number): Promise<StoredDek | undefined> {
-  return dekFromRows(await query(`${DEK} WHERE d.tenant = $1 AND d.purpose = $2 AND d.state = 'active' ORDER BY w.kek_uri`, tenant, dekPurpose));
+  return dekFromRows(await query(deks("WHERE d.tenant = $1 AND d.purpose = $2 AND d.state = 'active' ORDER BY w.kek_uri"), tenant, dekPurpose));
 }
 
 async function lockTenant(query: Query, tenant: string, admit = true): Promise<void> {
@@ -354,10 +354,10 @@ async function insert(query: Query, { dekId, tenant, dekPurpose, suite, version,
     "INSERT INTO {deks} (dek_id, tenant, purpose, suite, version, state, key_check, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     ...[dekId, tenant, dekPurpose, suite, version, state, keyCheck, createdAt],
   );
-  await query(INSERT_WRAPS, ...columns(wraps.map((wrap) => ({ dekId, wrap }))));
+  await query(insertWraps(""), ...columns(wraps.map((wrap) => ({ dekId, wrap }))));
 }
 
-/** As `INSERT_WRAPS` takes them. */
+/** As `insertWraps` takes them. */
 function columns(changes: readonly { readonly dekId: Uint8Array; readonly wrap: WrapRecord }[]): unknown[][] {
   const names = ["kekUri", "kekVersion", "wrapAlg", "wrapped", "createdAt", "verifiedAt"] as const;
   return [changes.map(({ dekId }) => dekId), ...names.map((name) => changes.map(({ wrap }) => wrap[name]))];

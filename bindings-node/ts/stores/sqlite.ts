@@ -7,7 +7,7 @@
 
 import type Database from "better-sqlite3";
 import { fail, isSealpointError, type SealpointError } from "../errors.js";
-import { hide } from "../hide.js";
+import { Hidden } from "../hide.js";
 import { needed, optional } from "../platform.js";
 import type { KeyLifecycle, WrapChange, WrapDrop } from "./lifecycle.js";
 import {
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS sealpoint_wraps (
     created_at INTEGER NOT NULL, verified_at INTEGER, PRIMARY KEY (dek_id, kek_uri));
 `;
 const JOINED = "LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant LEFT JOIN sealpoint_wraps w ON w.dek_id = d.dek_id";
-const DEK = `${SELECT_DEK} FROM sealpoint_deks d ${JOINED}`;
+const deks = (where: string) => `${SELECT_DEK} FROM sealpoint_deks d ${JOINED} ${where}`;
 const page = (where: string) =>
   `${SELECT_DEK} FROM (SELECT * FROM sealpoint_deks ${where} ORDER BY dek_id LIMIT @limit) d ${JOINED} ORDER BY d.dek_id, w.kek_uri`;
 const tenants = (where: string) => `
@@ -57,19 +57,19 @@ SELECT n.tenant, t.created_at, t.shredded_at FROM (
 LEFT JOIN sealpoint_tenants t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT @limit
 `;
 const WRAP = "@dekId, @kekUri, @kekVersion, @wrapAlg, @wrapped, @createdAt, @verifiedAt";
-const ADD_WRAP = `INSERT OR IGNORE INTO sealpoint_wraps SELECT ${WRAP} FROM sealpoint_deks WHERE dek_id = @dekId AND state <> 'destroyed'`;
 
 /**
  * `sqlite:///path`. The file is made by setup(), readable by its owner only, in WAL mode; commits are synced to disk.
  *
  * A file, folder or medium that cannot be written serves for opening; creating a DEK there is `store_unavailable`. Needs the package better-sqlite3.
  */
-export class SqliteStore implements KeyLifecycle {
+export class SqliteStore extends Hidden implements KeyLifecycle {
   readonly #path: string;
   readonly #open: typeof Database;
 
   /** Touches no file yet. Throws: `missing_dependency`, `invalid_argument` (white space at the end of the path, without which better-sqlite3 would open another file). */
   constructor(path: string) {
+    super();
     if (path !== path.trimEnd()) throw fail("invalid_argument", "the path of a SQLite key store ends with white space: remove it");
     this.#open = optional<typeof Database>("better-sqlite3", "a SQLite key store");
     this.#path = needed("path", "a SQLite key store").resolve(path);
@@ -171,7 +171,7 @@ export class SqliteStore implements KeyLifecycle {
 
   async deksOf(tenants: readonly string[]): Promise<StoredDek[]> {
     const where = `WHERE d.tenant IN (${tenants.map(() => "?").join(", ")}) ORDER BY d.tenant, d.purpose, d.version, d.dek_id, w.kek_uri`;
-    return this.#transaction(false, (db) => deksFromRows(db.prepare(`${DEK} ${where}`).all(...tenants) as Row[]));
+    return this.#transaction(false, (db) => deksFromRows(db.prepare(deks(where)).all(...tenants) as Row[]));
   }
 
   async replaceActive(retired: Uint8Array, successor: StoredDek): Promise<StoredDek> {
@@ -187,11 +187,12 @@ export class SqliteStore implements KeyLifecycle {
   }
 
   async putWraps(changes: readonly WrapChange[]): Promise<number> {
+    const add = `INSERT OR IGNORE INTO sealpoint_wraps SELECT ${WRAP} FROM sealpoint_deks WHERE dek_id = @dekId AND state <> 'destroyed'`;
     const update =
       "UPDATE sealpoint_wraps SET kek_version = @kekVersion, wrap_alg = @wrapAlg, wrapped = @wrapped, created_at = @createdAt, verified_at = @verifiedAt " +
       "WHERE dek_id = @dekId AND kek_uri = @kekUri AND wrapped = @replaces";
     return this.#transaction(true, (db) => {
-      const [beside, instead] = [db.prepare(ADD_WRAP), db.prepare(update)];
+      const [beside, instead] = [db.prepare(add), db.prepare(update)];
       return count(changes, ({ dekId, wrap, replaces }) => (replaces === null ? beside.run({ dekId, ...wrap }) : instead.run({ dekId, ...wrap, replaces })));
     });
   }
@@ -251,7 +252,7 @@ export class SqliteStore implements KeyLifecycle {
     }
   }
 
-  toString(): string {
+  override toString(): string {
     return `SqliteStore(${JSON.stringify(this.#path)})`;
   }
 
@@ -338,7 +339,6 @@ export class SqliteStore implements KeyLifecycle {
     return fail(error.code === "SQLITE_ERROR" ? "store_invalid" : "store_unavailable", `${this} failed: ${error.code ?? error.name}`);
   }
 }
-hide(SqliteStore);
 
 const FAILURES = [
   ["no such table", "store_invalid", NOT_SET_UP],
@@ -370,7 +370,7 @@ function isWritable(fs: typeof import("node:fs"), folder: string): boolean {
 }
 
 function record(db: Connection, where: string, ...parameters: unknown[]): StoredDek | undefined {
-  return dekFromRows(db.prepare(`${DEK} WHERE ${where} ORDER BY w.kek_uri`).all(...parameters) as Row[]);
+  return dekFromRows(db.prepare(deks(`WHERE ${where} ORDER BY w.kek_uri`)).all(...parameters) as Row[]);
 }
 
 function active(db: Connection, tenant: string, dekPurpose: number): StoredDek | undefined {
