@@ -1,7 +1,7 @@
 """The `sealpoint` command: a module for each subcommand, with `add` (its part of the parser) and `run`.
 
 Exit codes: 0 done, 1 it could not be done (the message is on stderr), 2 the command line is wrong, 3 something is not sealed (`scan`,
-`backfill`), or keys were left alone (`rotate`, `rewrap`, `recover`, `shred --replay`) or are not as they should be (`status`).
+`backfill`), or keys were left alone (`rotate`, `rewrap`, `recover`, `shred --replay`) or are not as they should be (`status`, `doctor`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import backfill, keygen, policy, recover, rewrap, rotate, scan, shred, status
+    from . import backfill, doctor, keygen, policy, recover, rewrap, rotate, scan, shred, status
 
     parser = argparse.ArgumentParser(
         prog="sealpoint",
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in (keygen, scan, backfill, rotate, rewrap, recover, policy, shred, status):
+    for command in (keygen, scan, backfill, rotate, rewrap, recover, policy, shred, status, doctor):
         command.add(commands)
     version = commands.add_parser("version", help="print the version", description="Prints the version.", allow_abbrev=False)
     version.set_defaults(run=_version)

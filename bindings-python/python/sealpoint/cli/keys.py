@@ -31,14 +31,24 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 def connect(arguments: argparse.Namespace, keks: Sequence[str | KeyManagementProvider] | None = None) -> Keyring:
     """The keyring that the options name; `keks` in place of theirs. Raises: `invalid_argument`, and as `Keyring.connect`."""
     chosen = keks or named(arguments)
-    if not arguments.store or not chosen:
-        raise InvalidArgumentError("invalid_argument", "name the key store and the KEK: --store URL --kek URI")
-    return Keyring.connect(arguments.store, kek=list(chosen))
+    return Keyring.connect(_store(arguments, chosen), kek=list(chosen))
+
+
+def configured(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """The key store and the KEKs that the options name. Raises: `invalid_argument`."""
+    chosen = named(arguments)
+    return _store(arguments, chosen), chosen
 
 
 def named(arguments: argparse.Namespace) -> list[str]:
     """The KEKs that the options or the environment name."""
     return arguments.kek or (["env:SEALPOINT_KEK"] if "SEALPOINT_KEK" in os.environ else [])
+
+
+def _store(arguments: argparse.Namespace, keks: Sequence[object]) -> str:
+    if not arguments.store or not keks:
+        raise InvalidArgumentError("invalid_argument", "name the key store and the KEK: --store URL --kek URI")
+    return str(arguments.store)
 
 
 def show_failures(failures: Sequence[Failure], count: int) -> int:

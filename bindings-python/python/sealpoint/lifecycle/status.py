@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -12,8 +12,7 @@ from ..stores import DamagedDek, DekRecord, TenantRecord, now
 from . import policy
 from ._jobs import NAMES, Keys, shown_id
 from .reports import DekStatus, PurposeStatus, TenantStatus, at
-
-DAY_US = 86_400_000_000
+from .rules import DAY_US, chain_problems, row_problems
 
 
 def status(keys: Keys, tenant: str | None, policy_us: int, after: str | None, limit: int) -> tuple[TenantStatus, ...]:
@@ -40,31 +39,19 @@ def _tenant(
     if known is None:
         problems.append("it has no row of its own, or a damaged one")
     shredded_at = known.shredded_at if known else None
-    for dek in deks:
-        problems += [f"key {dek.dek_id.hex()}: {what}" for what in _problems(dek, shredded_at)]
     purposes = []
     for purpose, group in groupby(deks, key=lambda dek: dek.purpose):
         theirs = list(group)
         active = next((dek for dek in theirs if dek.state == "active"), None)
-        if active is not None and active.version < theirs[-1].version:
-            problems.append(f"key {active.dek_id.hex()}: it is active but not the newest: a state was set back, or a key planted")
+        problems += [f"key {dek.dek_id.hex()}: {what}" for dek in theirs for what in row_problems(dek)]
+        if active is not None and _opens_only(active):
+            problems.append(
+                f"key {active.dek_id.hex()}: it is active, but came back by a recovery key, so that nothing is sealed under it: rotate"
+            )
+        if len(deks) == len(rows):  # a damaged row would look like a gap
+            problems += [f"key {dek.dek_id.hex()}: {what}" for dek, what in chain_problems(theirs)]
         purposes.append(_purpose(keks, required, NAMES[purpose], active, theirs, policy_us))
     return TenantStatus(name, None if shredded_at is None else at(shredded_at), tuple(purposes), tuple(problems))
-
-
-def _problems(dek: DekRecord, shredded_at: int | None) -> Iterable[str]:
-    if dek.state == "destroyed" and dek.wraps:
-        yield "it is destroyed and has wraps"
-    if dek.state != "destroyed" and not dek.wraps:
-        yield "it has no wraps"
-    if dek.state != "destroyed" and shredded_at is not None:
-        yield "its tenant was shredded and it is not destroyed"
-    if dek.state in ("retired", "pending_destroy") and dek.retired_at is None:
-        yield "it is retired but not since when"
-    if dek.state == "active" and _opens_only(dek):
-        yield "it is active, but came back by a recovery key, so that nothing is sealed under it: rotate"
-    if dek.created_at > now() + DAY_US:
-        yield "it was made in the future"
 
 
 def _purpose(

@@ -7,11 +7,12 @@ assert report.ok, report.to_text()
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidArgumentError
+from ..errors import InvalidArgumentError, StoreError
 from .report import Finding, Report, Tally, Verdict, WordHit, printable, withheld
 from .rows import Reader, Row
 from .sqlite import SqliteReader, is_sqlite
@@ -19,7 +20,7 @@ from .tables import TABLES, judge_row
 from .values import position
 from .words import Words
 
-__all__ = ["Finding", "Report", "Verdict", "WordHit", "scan"]
+__all__ = ["Envelope", "Finding", "Report", "Verdict", "WordHit", "envelopes", "scan"]
 
 NOT_LANGGRAPHS = "not a table of LangGraph or sealpoint: not judged"
 _PROGRESS_ROWS = 1000
@@ -83,6 +84,45 @@ def scan(
         strict=strict,
     )
     return report if words is None else withheld(report, words.occur_in)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An envelope that lies in a database."""
+
+    dek_id: bytes
+    at: Callable[[], str]
+    """Where: a table, and a position in it."""
+
+
+class _Envelopes(Tally):
+    def __init__(self) -> None:
+        super().__init__()
+        self.of_row: list[Envelope] = []
+
+    def envelope(self, dek_id: bytes, at: Callable[[], str]) -> None:
+        self.of_row.append(Envelope(dek_id, at))
+
+
+def envelopes(target: str, *, schemas: Sequence[str] = (), progress: Callable[[str], object] = lambda _: None) -> Iterator[list[Envelope]]:
+    """The well-formed envelopes of each row of a LangGraph database. Raises: as `scan`."""
+    path, reader = _reader(target, schemas, None)
+    if reader is None:
+        raise InvalidArgumentError("invalid_argument", f"{printable(path.name)} is no SQLite database")
+    known = False
+    for count, row in enumerate(reader.rows(everything=False)):
+        if count % _PROGRESS_ROWS == 0:
+            progress(f"{count:,} rows read, in {printable(row.table)}")
+        if row.damage:
+            raise StoreError("store_invalid", f"a table of {reader.source} {row.damage}")
+        known |= row.name in TABLES
+        if row.name in TABLES and row.values is not None:
+            tally = _Envelopes()
+            judge_row(tally, row.table, row.name, row.values)
+            if tally.of_row:
+                yield tally.of_row
+    if not known:
+        raise InvalidArgumentError("invalid_argument", f"{reader.source} has no table of LangGraph or sealpoint: is it the right one?")
 
 
 def _read_rows(reader: Reader, tally: Tally, words: Words | None, progress: Callable[[str], object], **options: Any) -> None:

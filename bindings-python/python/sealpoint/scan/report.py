@@ -206,6 +206,9 @@ class Tally:
             if example not in count.examples:
                 count.examples.append(example)
 
+    def envelope(self, dek_id: bytes, at: Callable[[], str]) -> None:
+        """Is told of each well-formed envelope which DEK it names, and where it is."""
+
     def findings(self) -> tuple[Finding, ...]:
         """By table, in the order in which they were read; within one, the worst first."""
         tables = list(dict.fromkeys(table for table, *_ in self._counts))

@@ -105,10 +105,11 @@ class Spot:
         if not isinstance(value, (bytes, str)) or not is_sealed(value):
             return False
         try:
-            envelope_dek_id(value)
+            dek_id = envelope_dek_id(value)
         except SealpointError as error:
             self.note(Verdict.CORRUPT, NOT_WELL_FORMED.format(error.code), size_of(value), part, name)
         else:
+            self.tally.envelope(dek_id, lambda: f"{self.table}, {self._at(name)}")
             self.note(Verdict.SEALED, ENVELOPE, size_of(value), part, name)
         return True
 

@@ -91,6 +91,8 @@ class DekRecord:
     """The tenant's tombstone."""
     retired_at: int | None = None
     destroyed_at: int | None = None
+    rotated_by: str | None = None
+    """The dek_id, in hex, of the DEK that became active when this one was retired."""
 
     def __post_init__(self) -> None:
         _require(type(self.dek_id) is bytes and len(self.dek_id) == 16)
@@ -102,6 +104,7 @@ class DekRecord:
         _require(type(self.key_check) is bytes and len(self.key_check) == 32)
         _require(type(self.created_at) is int and type(self.shredded_at) in (int, type(None)))
         _require(type(self.retired_at) in (int, type(None)) and type(self.destroyed_at) in (int, type(None)))
+        _require(type(self.rotated_by) in (str, type(None)))
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,11 @@ class TenantRecord:
 
     created_at: int
     shredded_at: int | None = None
+    kek_uri: str | None = None
 
     def __post_init__(self) -> None:
         _require(type(self.created_at) is int and type(self.shredded_at) in (int, type(None)))
+        _require(type(self.kek_uri) in (str, type(None)))
 
 
 @dataclass(frozen=True)

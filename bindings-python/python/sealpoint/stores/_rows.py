@@ -11,10 +11,10 @@ from . import DamagedDek, DekRecord, TenantRecord, WrapRecord
 
 SELECT_DEK: LiteralString = (
     "SELECT d.dek_id, d.tenant, d.purpose, d.suite, d.version, d.state, d.key_check, d.created_at, t.shredded_at, d.retired_at, "
-    "d.destroyed_at, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at "
+    "d.destroyed_at, d.rotated_by, w.kek_uri, w.kek_version, w.wrap_alg, w.wrapped, w.created_at, w.verified_at "
 )
 """A DEK (d) with its tombstone (t), once for each wrap (w): to be followed by FROM."""
-_WRAP = 11
+_WRAP = 12
 
 
 def record(rows: list[tuple[Any, ...]]) -> DekRecord:
@@ -30,7 +30,7 @@ def records(rows: Iterable[tuple[Any, ...]]) -> list[DekRecord | DamagedDek]:
 
 
 def tenants(rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, TenantRecord | None]]:
-    """From rows of (name, created_at, shredded_at)."""
+    """From rows of (name, created_at, shredded_at, kek_uri)."""
     return [(name, _tenant_or_none(*fields)) for name, *fields in rows]
 
 
@@ -41,9 +41,9 @@ def _record_or_damaged(rows: list[tuple[Any, ...]]) -> DekRecord | DamagedDek:
         return DamagedDek(rows[0][0], str(rows[0][1]))
 
 
-def _tenant_or_none(created_at: Any, shredded_at: Any) -> TenantRecord | None:
+def _tenant_or_none(*fields: Any) -> TenantRecord | None:
     try:
-        return TenantRecord(created_at, shredded_at)
+        return TenantRecord(*fields)
     except StoreError:
         return None
 

@@ -127,7 +127,7 @@ class MemoryStore:
                 raise KeyNotFoundError("key_not_found", NO_ACTIVE_DEK)
             if active.dek_id != retired:
                 return active
-            self._deks[retired] = replace(self._deks[retired], state="retired", retired_at=now())
+            self._deks[retired] = replace(self._deks[retired], state="retired", retired_at=now(), rotated_by=successor.dek_id.hex())
             self._deks[successor.dek_id] = successor
             return successor
 

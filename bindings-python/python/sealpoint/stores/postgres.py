@@ -67,7 +67,7 @@ _JOINED: LiteralString = "LEFT JOIN {tenants} t ON t.tenant = d.tenant LEFT JOIN
 _DEK: LiteralString = SELECT_DEK + "FROM {deks} d " + _JOINED + " "
 """One statement, so that DEK, tombstone and wraps are of one moment."""
 _TENANTS: LiteralString = """
-SELECT n.tenant, t.created_at, t.shredded_at FROM (
+SELECT n.tenant, t.created_at, t.shredded_at, t.kek_uri FROM (
     (SELECT tenant FROM {tenants} WHERE tenant > %s ORDER BY tenant LIMIT %s)
     UNION (SELECT DISTINCT tenant FROM {deks} WHERE tenant > %s ORDER BY tenant LIMIT %s)) n
 LEFT JOIN {tenants} t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT %s
@@ -258,7 +258,7 @@ class PostgresStore:
         yield self._query("INSERT INTO {canaries} VALUES (%s, %s) ON CONFLICT DO NOTHING", kek_uri, wrapped)
 
     def _tenant(self, tenant: str) -> Steps[TenantRecord | None]:
-        rows = yield self._query("SELECT created_at, shredded_at FROM {tenants} WHERE tenant = %s", tenant)
+        rows = yield self._query("SELECT created_at, shredded_at, kek_uri FROM {tenants} WHERE tenant = %s", tenant)
         return TenantRecord(*rows[0]) if rows else None
 
     def _dek(self, where: LiteralString, *parameters: object) -> Steps[DekRecord | None]:

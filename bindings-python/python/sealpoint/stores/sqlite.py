@@ -55,7 +55,7 @@ _JOINED = "LEFT JOIN sealpoint_tenants t ON t.tenant = d.tenant LEFT JOIN sealpo
 _DEK = SELECT_DEK + "FROM sealpoint_deks d " + _JOINED
 _PAGE = "FROM (SELECT * FROM sealpoint_deks {where} ORDER BY dek_id LIMIT ?) d {joined} ORDER BY d.dek_id, w.kek_uri"
 _TENANTS = """
-SELECT n.tenant, t.created_at, t.shredded_at FROM (
+SELECT n.tenant, t.created_at, t.shredded_at, t.kek_uri FROM (
     SELECT tenant FROM (SELECT tenant FROM sealpoint_tenants {where} ORDER BY tenant LIMIT ?)
     UNION SELECT tenant FROM (SELECT DISTINCT tenant FROM sealpoint_deks {where} ORDER BY tenant LIMIT ?)) n
 LEFT JOIN sealpoint_tenants t ON t.tenant = n.tenant ORDER BY n.tenant LIMIT ?
@@ -137,7 +137,7 @@ class SqliteStore:
     def tenant(self, tenant: str) -> TenantRecord | None:
         """See `KeyStore`."""
         with self._transaction() as db:
-            row = db.execute("SELECT created_at, shredded_at FROM sealpoint_tenants WHERE tenant = ?", (tenant,)).fetchone()
+            row = db.execute("SELECT created_at, shredded_at, kek_uri FROM sealpoint_tenants WHERE tenant = ?", (tenant,)).fetchone()
         return row and TenantRecord(*row)
 
     def dek(self, dek_id: bytes) -> DekRecord | None:
