@@ -132,6 +132,21 @@ def query(store: str | Path, sql: str, *parameters: object) -> Any:
         return db.execute(sql, parameters).fetchall()
 
 
+def lift_constraints(url: str) -> None:
+    """What the database itself refuses, whoever owns the tables can have."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_master SET sql = replace(sql, 'key_check BLOB NOT NULL', 'key_check BLOB')")
+        return
+    query(url, "ALTER TABLE sealpoint_deks ALTER key_check DROP NOT NULL")
+    checks = (
+        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c' AND conrelid::regclass::text LIKE 'sealpoint%'"
+    )
+    for table, name in query(url, checks.replace("%", "%%")):
+        query(url, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+
+
 def lose(store: str) -> None:
     """What a key store held is gone."""
     if store.startswith("postgresql://"):

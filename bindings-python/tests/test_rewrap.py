@@ -7,8 +7,20 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from support import CONTEXT, KEK_TEXT, OTHER_CONTEXT, OTHER_KEK_TEXT, OTHER_TENANT, PLAINTEXT, TENANT, FakeKms, query, ready, refused
-from test_untrusted_rows import lift_constraints
+from support import (
+    CONTEXT,
+    KEK_TEXT,
+    OTHER_CONTEXT,
+    OTHER_KEK_TEXT,
+    OTHER_TENANT,
+    PLAINTEXT,
+    TENANT,
+    FakeKms,
+    lift_constraints,
+    query,
+    ready,
+    refused,
+)
 
 from sealpoint import Keyring, SecretKey, WrappedKey
 from sealpoint._native import LocalKek, wrap_context

@@ -7,8 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from support import OTHER_KEK_TEXT, OTHER_TENANT, TENANT, FakeKms, query, ready, refused
-from test_untrusted_rows import lift_constraints
+from support import OTHER_KEK_TEXT, OTHER_TENANT, TENANT, FakeKms, lift_constraints, query, ready, refused
 
 from sealpoint import Keyring
 

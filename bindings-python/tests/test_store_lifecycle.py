@@ -10,9 +10,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from support import TENANT, query, refused, sqlite_url
+from support import TENANT, lift_constraints, query, refused, sqlite_url
 from test_stores import DEK_ID, dek
-from test_untrusted_rows import lift_constraints
 
 from sealpoint.stores import DamagedDek, DekRecord, KeyLifecycle, TenantRecord, WrapChange, WrapDrop, WrapRecord, store_from_url
 from sealpoint.stores.postgres import PostgresStore

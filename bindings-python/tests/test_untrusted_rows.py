@@ -1,22 +1,19 @@
-"""Rows of the key store are not trusted, and keys have an end."""
+"""Rows of the key store of other sizes and types than sealpoint writes, and the ends of a key. For others see `test_planted_rows.py`."""
 
 from __future__ import annotations
 
 import hmac
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
 
 import pytest
 from support import (
     CONTEXT,
-    KEK_TEXT,
     OTHER_CONTEXT,
-    OTHER_TENANT,
     PLAINTEXT,
     TENANT,
     FakeKms,
+    lift_constraints,
     query,
     ready,
     refused,
@@ -49,54 +46,6 @@ def tampered(keyring: Keyring, kms: FakeKms) -> Callable[[], object]:
     return reopen
 
 
-def test_another_tenants_row_is_refused_before_any_unwrap(url: str, tampered: Callable[[], object], kms: FakeKms) -> None:
-    query(url, "UPDATE sealpoint_deks SET tenant = 'third', version = 7 WHERE tenant = ?", TENANT)
-    refused(tampered, "authentication_failed", "another tenant")
-    assert kms.calls == {}
-
-
-def test_another_purposes_row_is_refused_before_any_unwrap(url: str, tampered: Callable[[], object], kms: FakeKms) -> None:
-    query(url, "UPDATE sealpoint_deks SET purpose = 3 WHERE tenant = ?", TENANT)
-    refused(tampered, "authentication_failed", "another tenant or purpose")
-    assert kms.calls == {}
-
-
-def test_the_wrap_of_another_tenants_key(url: str, tampered: Callable[[], object]) -> None:
-    other = "SELECT wrapped FROM sealpoint_wraps w JOIN sealpoint_deks d ON d.dek_id = w.dek_id WHERE tenant = ?"
-    query(url, f"UPDATE sealpoint_wraps SET wrapped = ({other})", OTHER_TENANT)
-    refused(tampered, "authentication_failed")
-
-
-def test_a_planted_dek_with_a_genuine_wrap_of_another_key(url: str, keyring: Keyring, tampered: Callable[[], object]) -> None:
-    """Even who can wrap under the KEK cannot put another key behind a dek_id: the key check differs."""
-    ((dek_id,),) = query(url, "SELECT dek_id FROM sealpoint_deks WHERE tenant = ?", TENANT)
-    context = wrap_context(tenant=TENANT, dek_id=dek_id, dek_purpose=1, suite=1)
-    forged = LocalKek.parse(KEK_TEXT).wrap(SecretKey.generate(), context)
-    query(url, "UPDATE sealpoint_wraps SET wrapped = ? WHERE dek_id = ?", forged, dek_id)
-    refused(tampered, "authentication_failed")
-
-
-@pytest.mark.parametrize(("change", "values"), [("version = 9", ()), ("key_check = ?", (bytes(32),))])
-def test_a_row_that_does_not_fit_its_key_check(change: str, values: tuple[object, ...], url: str, tampered: Callable[[], object]) -> None:
-    query(url, f"UPDATE sealpoint_deks SET {change} WHERE tenant = ?", *values, TENANT)
-    refused(tampered, "authentication_failed")
-
-
-def lift_constraints(url: str) -> None:
-    """What the database itself refuses, whoever owns the tables can have."""
-    if url.startswith("sqlite:"):
-        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as db:
-            db.execute("PRAGMA writable_schema = ON")
-            db.execute("UPDATE sqlite_master SET sql = replace(sql, 'key_check BLOB NOT NULL', 'key_check BLOB')")
-        return
-    query(url, "ALTER TABLE sealpoint_deks ALTER key_check DROP NOT NULL")
-    checks = (
-        "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE contype = 'c' AND conrelid::regclass::text LIKE 'sealpoint%'"
-    )
-    for table, name in query(url, checks.replace("%", "%%")):
-        query(url, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-
-
 def test_a_canary_in_place_of_a_wrap(url: str) -> None:
     """A KEK that does not bind the context (PKCS#11's key wrap) opens it, and its 32 bytes, hence a fitting key check, are known to all."""
     kek = LocalKek.parse(KEK_TEXT)
@@ -124,13 +73,6 @@ def test_a_canary_in_place_of_a_wrap(url: str) -> None:
         keyring._cache.clear()
         refused(lambda: keyring.seal(PLAINTEXT, CONTEXT), "authentication_failed", "canary")
         refused(lambda: keyring.open(sealed, CONTEXT), "authentication_failed", "canary")
-
-
-def test_an_absent_key_check(tampered: Callable[[], object], url: str, kms: FakeKms) -> None:
-    lift_constraints(url)
-    query(url, "UPDATE sealpoint_deks SET key_check = NULL WHERE tenant = ?", TENANT)
-    refused(tampered, "store_invalid")
-    assert kms.calls == {}
 
 
 @pytest.mark.parametrize(
@@ -177,16 +119,6 @@ def test_rows_of_other_types(number: int, url: str, tampered: Callable[[], objec
         lift_constraints(url)
         query(url, change)
         refused(tampered, "store_invalid")
-
-
-def test_a_suite_that_this_release_does_not_know(url: str, tampered: Callable[[], object]) -> None:
-    query(url, "UPDATE sealpoint_deks SET suite = 2")
-    refused(tampered, "unsupported_suite")
-
-
-def test_no_wraps(url: str, tampered: Callable[[], object]) -> None:
-    query(url, "DELETE FROM sealpoint_wraps")
-    refused(tampered, "key_not_found", "kek=")
 
 
 def test_another_tenants_envelope_while_its_key_is_being_loaded(keyring: Keyring, kms: FakeKms) -> None:

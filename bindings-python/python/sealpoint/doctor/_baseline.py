@@ -133,7 +133,7 @@ class Comparison:
     def see_tenants(self, page: Sequence[tuple[str, TenantRecord | None]]) -> None:
         """One page of tenants."""
         for name, known in page:
-            was = self._tenants.pop(name, None)
+            was = self._tenants.pop(name, None) if known is not None else None
             if was is None or known is None:
                 continue
             if was["shredded_at"] is not None and known.shredded_at is None:

@@ -18,7 +18,9 @@ _WRAP = 12
 
 
 def record(rows: list[tuple[Any, ...]]) -> DekRecord:
-    """The one DEK that these rows, of which there is one at least, are of. Raises: `store_invalid`."""
+    """The one DEK that these rows, of which there is one at least, are of. Raises: `store_invalid` (also if they are of several)."""
+    if any(row[0] != rows[0][0] for row in rows):
+        raise StoreError("store_invalid", "a tenant has two active keys of one purpose: somebody changed the key store")
     wraps = tuple([WrapRecord(*row[_WRAP:]) for row in rows if row[_WRAP] is not None])
     fields: list[Any] = [*rows[0][:8], wraps, *rows[0][8:_WRAP]]
     return DekRecord(*fields)
