@@ -29,7 +29,8 @@ class Rows:
         self._damaged = Tally("keys rows", "problem", CHANGED)
         self._states = Tally("keys states", "problem", CHANGED)
         self._unopened = Tally("keys openable", "problem", "name in kek= (--kek) the KEK that they were wrapped by")
-        self._unsealed = Tally("keys sealing", "warning", "rewrap them to a KEK whose wraps authenticate, from one that is configured too")
+        self._unsealed = Tally("keys sealing", "problem", f"rotate the tenant's key; if no KEK was lost, {CHANGED}")
+        self._minted = Tally("keys minted", "warning", "expected after a recovery; else see who writes to the key store")
         self._unnamed = Tally("keys other keks", "warning", "if no other configuration uses these KEKs, drop or mistrust their wraps")
         self._lacking = Tally("keys redundancy", "warning", "sealpoint rewrap --from KEK --to the one that is lacking")
         self._unverified = Tally("keys unverified", "warning", "sealpoint doctor --open tries them")
@@ -54,7 +55,8 @@ class Rows:
         if there and not opening:
             self._unopened.add("no configured KEK opens it", row)
         elif there and not any(kek.authenticates for kek in opening):
-            self._unsealed.add("it opens through wraps alone that anyone could have made: nothing is sealed under it", row)
+            tally = self._unsealed if row.state == "active" else self._minted
+            tally.add("it opens through wraps alone that anyone could have made: nothing is sealed under it", row)
         for uri in sorted(uri for uri, kek in there.items() if kek is None):
             self._unnamed.add(f"a wrap under {printable(uri)}", row)
         for uri in self._uris:
@@ -73,7 +75,8 @@ class Rows:
             yield Check("keys keks", "problem", "no KEK can be used: what the wraps are under was not judged", "correct kek= (--kek)")
             return
         yield self._unopened.check(f"{self.live} keys that are not destroyed have a wrap that this configuration opens", "keys have none")
-        yield self._unsealed.check("and one that authenticates", "keys open, and do not seal")
+        yield self._unsealed.check("every active key has a wrap that authenticates", "active keys open, and do not seal")
+        yield self._minted.check("and so has every other", "keys open, but anyone could have chosen them")
         yield self._unnamed.check(
             "no wrap is under a KEK that the configuration does not name", "wraps are under KEKs that it does not name"
         )

@@ -31,6 +31,8 @@ def row_problems(dek: DekRecord) -> Iterator[str]:
             yield "it is retired but not since when"
         if dek.rotated_by is None:
             yield "it is retired but not by which key"
+    if any(wrap.verified_at is not None and wrap.verified_at < dek.created_at - SKEW_S * 1_000_000 for wrap in dek.wraps):
+        yield "a wrap is said to have been verified before the key was made: a time was changed"
     if max(dek.created_at, dek.retired_at or 0, dek.destroyed_at or 0) > now() + DAY_US:
         yield "one of its times is in the future"
 
