@@ -379,6 +379,32 @@ def test_a_baseline_is_not_replaced_where_something_differs(living: object, url:
     assert "cannot be written" in told(doctor(url, kms, write_baseline="no/such/folder"), "new baseline")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("deks SET state = 'retired' WHERE state = 'destroyed'", "it was destroyed and is retired"),
+        ("deks SET state = CASE state WHEN 'active' THEN 'retired' ELSE 'pending_destroy' END WHERE state <> 'destroyed'", None),
+        ("tenants SET shredded_at = NULL", "its tombstone is gone"),
+        ("tenants SET shredded_at = shredded_at - 1", "its tombstone has another time"),
+        ("deks SET key_check = (SELECT min(key_check) FROM sealpoint_deks)", "changed: key_check"),
+        ("canaries SET wrapped = (SELECT min(wrapped) FROM sealpoint_wraps)", "the canary of a KEK is another one"),
+        ("settings SET max_ttl = 7200", "max_ttl was 3600 and is 7200"),
+    ],
+)
+def test_what_a_baseline_says(change: str, words: str | None, living: object, url: str, kms: FakeKms) -> None:
+    query(url, f"UPDATE sealpoint_{change}")
+    report = doctor(url, kms, baseline="before")
+    assert (check(report, "baseline").verdict, (words or "") in told(report, "baseline")) == ("problem" if words else "ok", True)
+
+
+def test_a_key_that_claims_to_be_older_than_the_baseline(living: Callable[[], Keyring], url: str, kms: FakeKms) -> None:
+    with living() as keyring:
+        keyring.load("fifth")
+    assert doctor(url, kms, baseline="before").sound
+    query(url, "UPDATE sealpoint_deks SET created_at = created_at - ? WHERE tenant = 'fifth'", DAY_US)
+    assert "made before the baseline" in told(doctor(url, kms, baseline="before"), "baseline")
+
+
 def test_files_that_are_no_baseline(living: object, url: str, kms: FakeKms) -> None:
     good = json.loads(Path("before").read_text())
     dek = next(iter(good["deks"]))
