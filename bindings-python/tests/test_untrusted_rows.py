@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from support import (
     CONTEXT,
+    KEK_TEXT,
     OTHER_CONTEXT,
     PLAINTEXT,
     TENANT,
