@@ -209,7 +209,7 @@ def test_settings(url: str, kms: FakeKms) -> None:
     for ttl in (3599, 30 * 86_400 + 1):
         query(url, "UPDATE sealpoint_settings SET max_ttl = ?", ttl)
         assert wrong(doctor(url, kms, cache_ttl=60)) == {"settings": "problem"}
-    query(url, "UPDATE sealpoint_settings SET schema_version = 2")
+    query(url, "UPDATE sealpoint_settings SET schema_version = 3")
     assert "upgrade" in told(doctor(url, kms), "store")
 
 

@@ -464,7 +464,7 @@ def test_a_planted_row(case: Case, url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "found"),
     [
-        ("UPDATE settings SET schema_version = 2", "store_invalid", {"store"}),
+        ("UPDATE settings SET schema_version = 3", "store_invalid", {"store"}),
         ("UPDATE settings SET max_ttl = 60", "invalid_argument", {"settings", "baseline"}),
         ("DELETE FROM settings", "store_invalid", {"store"}),
         (

@@ -80,7 +80,9 @@ def test_everything_opens_again_and_sealing_goes_on(
     seen: list[int] = []
     report = keyring.recover(progress=seen.append)
     assert (report.deks, report.recovered, report.activated, report.verified, report.passes) == (7, 4, 3, 7, 2)
-    assert (report.complete, report.failed, report.failures, report.keks, seen) == (True, 0, (), (NEW,), [4, 7])
+    assert (report.complete, report.failed, report.failures, report.keks) == (True, 0, (), (NEW,))
+    # The first pass may already meet some of the keys that it made.
+    assert (seen[0], seen[-1], seen) == (4, 7, sorted(seen))
     states = query(url, "SELECT tenant, purpose, version, state FROM sealpoint_deks ORDER BY tenant, purpose, version")
     assert states == [
         (TENANT, 1, 1, "retired"),

@@ -191,7 +191,7 @@ mod linux {
         let dek = Arc::new(Dek::from_secret(&opened, record(), &key_check).unwrap());
         drop(opened);
         let mut cache = DekCache::new(CacheConfig { ttl_ms: 1000, pointer_ttl_ms: 1000, capacity: 2 }).unwrap();
-        cache.insert(dek, NOW);
+        cache.insert(dek, false, NOW);
         let dek = cache.get(&DEK_ID, NOW).unwrap();
         let payload = common::pattern(40_000);
         let mut sealed = vec![0; sealpoint_core::envelope::sealed_len(payload.len(), 5, Padding::None).unwrap()];
