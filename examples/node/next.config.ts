@@ -1,7 +1,7 @@
 import type { NextConfig } from "next";
 
 const config: NextConfig = {
-  // Loaded by Node as they are installed: sealpoint has a native module, and it must see the very LangGraph that the agent runs on.
+  // Loaded by Node as they are installed. In a bundle sealpoint cannot find its native module, and falls back to WebAssembly; LangGraph, which it imports, goes with it.
   serverExternalPackages: ["sealpoint", "@langchain/core", "@langchain/langgraph", "@langchain/langgraph-checkpoint-postgres", "pg"],
 };
 

@@ -26,7 +26,7 @@ async function connect() {
   }
 }
 
-// Next.js loads a module once for each route, and again when it was edited in development; what is on globalThis is made once.
+// In development Next.js loads a module again after each edit; what is on globalThis stays.
 const kept = globalThis as { sealed?: ReturnType<typeof connect> };
 
 /** Connected at the first call. If that failed, the next call tries again. */

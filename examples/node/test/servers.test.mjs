@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -187,6 +187,8 @@ for (const [name, { build, start, threads, health }] of Object.entries(servers))
       await run(python, ["-m", "sealpoint", "scan", database.dsn]);
     });
 
+    test("sealing is native, not by WebAssembly as in a bundle", () => assert.doesNotMatch(site.said, /SEALPOINT_WASM/));
+
     test("an outage is said to the load balancer and to the client, and passes", async () => {
       assert.deepEqual(await site.ask(health), [200, { status: "ok", store: null, keks: [{ scheme: "env", code: null }] }]);
       await whileDown(async () => {
@@ -211,9 +213,30 @@ test("Next.js starts without its database, and serves once it is there", async (
       assert.equal(site.retryAfter, "5");
     });
     assert.deepEqual(await site.ask("/api/threads/t-1", ines), [404, { code: "not_found" }]);
-    const held = await connections();
+  } finally {
+    await site.stop();
+  }
+});
+
+test("Next.js keeps its keyring when a module is edited in development", { timeout: 180_000 }, async () => {
+  const copy = join(here, "build/dev"); // within the project, whose packages it finds
+  rmSync(copy, { recursive: true, force: true });
+  for (const part of ["app", "lib", "next.config.ts", "package.json", "tsconfig.json"]) cpSync(join(here, part), join(copy, part), { recursive: true });
+  const site = new Site();
+  try {
+    await site.start(...next, "dev", copy, "--hostname", "127.0.0.1");
     assert.equal((await site.ask("/api/health"))[0], 200);
-    assert.ok((await connections()) <= held, "each route has a pool and a keyring of its own");
+    const held = await connections();
+    for (const [file, from, to] of [
+      ["lib/sealed.ts", "connect() {", 'connect() {\n  console.log("connected anew");'],
+      ["lib/health.ts", "503 : 200", "503 : 203"],
+    ]) {
+      const path = join(copy, file);
+      writeFileSync(path, readFileSync(path, "utf8").replace(from, to));
+    }
+    while ((await site.ask("/api/health"))[0] !== 203); // until both edits are in: the second was made last
+    assert.ok((await connections()) <= held);
+    assert.doesNotMatch(site.said, /connected anew/);
   } finally {
     await site.stop();
   }
