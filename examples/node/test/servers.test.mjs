@@ -98,6 +98,7 @@ class Site {
   }
 }
 
+const judged = ([status, health]) => [status, health.status, health.store];
 const text = (said) => JSON.stringify({ text: said });
 
 async function asAdmin(work) {
@@ -190,9 +191,9 @@ for (const [name, { build, start, threads, health }] of Object.entries(servers))
     test("sealing is native, not by WebAssembly as in a bundle", () => assert.doesNotMatch(site.said, /SEALPOINT_WASM/));
 
     test("an outage is said to the load balancer and to the client, and passes", async () => {
-      assert.deepEqual(await site.ask(health), [200, { status: "ok", store: null, keks: [{ scheme: "env", code: null }] }]);
+      assert.deepEqual(judged(await site.ask(health)), [200, "ok", null]);
       await whileDown(async () => {
-        assert.deepEqual(await site.ask(health), [503, { status: "failed", store: "store_unavailable", keks: [] }]);
+        assert.deepEqual(judged(await site.ask(health)), [503, "failed", "store_unavailable"]);
       });
       assert.equal((await site.ask(health))[0], 200);
       assert.equal((await site.ask(thread, ines))[0], 200);
