@@ -184,7 +184,7 @@ function isCanary(one: KeyManagementProvider, secret: SecretKey): boolean {
 }
 
 /** SPEC section 6.5. */
-function isOpenOnly({ wrapAlg }: WrappedKey): boolean {
+export function isOpenOnly({ wrapAlg }: Pick<WrappedKey, "wrapAlg">): boolean {
   return wrapAlg.endsWith(OPEN_ONLY);
 }
 

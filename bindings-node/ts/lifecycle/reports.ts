@@ -137,6 +137,10 @@ export interface DekStatus {
   readonly destroyedAt: Date | null;
   /** The URI of each KEK that it is wrapped by. */
   readonly keks: readonly string[];
+  /** The URIs of KEKs that the key store requires and that it is not wrapped by. */
+  readonly lacks: readonly string[];
+  /** It came back by a recovery key: it opens, and nothing is sealed under it (SPEC section 6.5). */
+  readonly opensOnly: boolean;
 }
 
 /** A tenant's DEKs of one purpose. */

@@ -1,8 +1,8 @@
 /** What keys there are, and what is due. Nothing is opened. */
 
 import { fail } from "../errors.js";
-import type { Keks } from "../keyring/keks.js";
-import { hex, now, type StoredDek, type TenantRecord } from "../stores/records.js";
+import { isOpenOnly, type Keks } from "../keyring/keks.js";
+import { checkedSettings, hex, now, type StoredDek, type TenantRecord } from "../stores/records.js";
 import { DamagedDek, type Keys, NAMES, shownId } from "./jobs.js";
 import { at, type DekStatus, frozen, type PurposeStatus, type TenantStatus } from "./reports.js";
 
@@ -20,10 +20,19 @@ export async function status(
   const rows = page.length > 0 ? await keys.deksOf(page.map(([name]) => name)) : [];
   const of = (name: string) => rows.filter((row) => row.tenant === name);
   if (tenant !== undefined && page[0]?.[1] === undefined && rows.length === 0) throw fail("key_not_found", "the key store does not know this tenant");
-  return Object.freeze(page.map(([name, known]) => tenantStatus(keys.keks, name, known, of(name), policy)));
+  const settings = await keys.store.settings();
+  const required = (settings && checkedSettings(settings).requiredKeks) ?? [];
+  return Object.freeze(page.map(([name, known]) => tenantStatus(keys.keks, required, name, known, of(name), policy)));
 }
 
-function tenantStatus(keks: Keks, tenant: string, known: TenantRecord | undefined, rows: readonly (StoredDek | DamagedDek)[], policy: number): TenantStatus {
+function tenantStatus(
+  keks: Keks,
+  required: readonly string[],
+  tenant: string,
+  known: TenantRecord | undefined,
+  rows: readonly (StoredDek | DamagedDek)[],
+  policy: number,
+): TenantStatus {
   const deks = rows.filter((row): row is StoredDek => !(row instanceof DamagedDek));
   const problems = rows.filter((row) => row instanceof DamagedDek).map(({ dekId }) => `key ${shownId(dekId)}: its row is damaged`);
   if (known === undefined) problems.push("it has no row of its own, or a damaged one");
@@ -36,7 +45,7 @@ function tenantStatus(keks: Keks, tenant: string, known: TenantRecord | undefine
     if (active !== undefined && theirs.some(({ version }) => version > active.version)) {
       problems.push(`key ${hex(active.dekId)}: it is active but not the newest: a state was set back, or a key planted`);
     }
-    purposes.push(purposeStatus(keks, NAMES[purpose] as string, active, theirs, policy));
+    purposes.push(purposeStatus(keks, required, NAMES[purpose] as string, active, theirs, policy));
   }
   return frozen({ tenant, shreddedAt: shreddedAt === null ? null : at(shreddedAt), purposes, problems });
 }
@@ -53,17 +62,36 @@ function problemsOf(dek: StoredDek, shreddedAt: number | null): string[] {
   return found.filter(([is]) => is).map(([, what]) => what);
 }
 
-function purposeStatus(keks: Keks, name: string, active: StoredDek | undefined, deks: readonly StoredDek[], policy: number): PurposeStatus {
+function purposeStatus(
+  keks: Keks,
+  required: readonly string[],
+  name: string,
+  active: StoredDek | undefined,
+  deks: readonly StoredDek[],
+  policy: number,
+): PurposeStatus {
   const due: ("rotate" | "rewrap")[] = [];
   if (active !== undefined && ["data", "client"].includes(name) && active.createdAt + policy <= now()) due.push("rotate");
-  const lacks = (dek: StoredDek) => keks.providers.some(({ uri }) => dek.wraps.every(({ kekUri }) => kekUri !== uri));
+  const wanted = [...required, ...keks.providers.map(({ uri }) => uri)];
+  const lacks = (dek: StoredDek) => wanted.some((uri) => dek.wraps.every(({ kekUri }) => kekUri !== uri));
   if (deks.some((dek) => dek.state !== "destroyed" && lacks(dek))) due.push("rewrap");
   const ageDays = active === undefined ? null : Math.round(((now() - active.createdAt) / DAY_US) * 100) / 100;
-  return frozen({ dekPurpose: name, activeVersion: active?.version ?? null, ageDays, due, deks: deks.map(dekStatus) });
+  return frozen({ dekPurpose: name, activeVersion: active?.version ?? null, ageDays, due, deks: deks.map((dek) => dekStatus(dek, required)) });
 }
 
-function dekStatus({ dekId, version, state, createdAt, retiredAt, destroyedAt, wraps }: StoredDek): DekStatus {
+function dekStatus({ dekId, version, state, createdAt, retiredAt, destroyedAt, wraps }: StoredDek, required: readonly string[]): DekStatus {
   const time = (microseconds: number | null | undefined) => (typeof microseconds === "number" ? at(microseconds) : null);
   const keks = wraps.map(({ kekUri }) => kekUri);
-  return frozen({ dekId: hex(dekId), version, state, createdAt: at(createdAt), retiredAt: time(retiredAt), destroyedAt: time(destroyedAt), keks });
+  const lacks = state === "destroyed" ? [] : required.filter((uri) => !keks.includes(uri)).sort();
+  return frozen({
+    dekId: hex(dekId),
+    version,
+    state,
+    createdAt: at(createdAt),
+    retiredAt: time(retiredAt),
+    destroyedAt: time(destroyedAt),
+    keks,
+    lacks,
+    opensOnly: wraps.some(isOpenOnly),
+  });
 }
