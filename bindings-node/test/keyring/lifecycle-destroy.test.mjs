@@ -46,8 +46,9 @@ await keyring.close();
 
 /** A process of its own that seals. */
 class Sealer {
-  constructor([command, ...args], store) {
+  constructor(t, [command, ...args], store) {
     this.child = spawn(command, [...args, store, TENANT], { stdio: ["pipe", "pipe", "inherit"] });
+    t.after(() => this.child.kill()); // a test that fails does not wait for it
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -110,11 +111,11 @@ for (const [name, make] of Object.entries(STORES)) {
     });
 
     for (const [language, command] of Object.entries(SEALERS)) {
-      test(`another process, of ${language}, that still seals under the old key`, async () => {
+      test(`another process, of ${language}, that still seals under the old key`, async (t) => {
         // It does so for as long as its pointer lasts. Destroying is refused for all of that time and longer, so the scan, which may only begin afterwards, sees everything.
         const store = await make();
         const keyring = await ready(store, kek);
-        const sealer = new Sealer(command, store);
+        const sealer = new Sealer(t, command, store);
         await sealer.seal(0);
         const { retired: dekId } = await keyring.rotate(TENANT);
         const late = await sealer.seal(30);

@@ -37,8 +37,9 @@ for line in sys.stdin:
 `;
 
 class Python {
-  constructor(store, ...keks) {
+  constructor(t, store, ...keks) {
     this.child = spawn(python, ["-c", PYTHON, store, ...keks], { stdio: ["pipe", "pipe", "inherit"] });
+    t.after(() => this.child.kill()); // a test that fails does not wait for it
     this.lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
   }
 
@@ -70,16 +71,16 @@ const OPENED = { answer: "the plaintext nobody may see" };
 
 for (const [name, make] of Object.entries(STORES)) {
   describe(`Python and Node in ${name}`, () => {
-    async function both(keks = [OLD]) {
+    async function both(t, keks = [OLD]) {
       const store = await make();
       const node = await ready(store, keks);
-      const peer = new Python(store, ...keks);
+      const peer = new Python(t, store, ...keks);
       const close = () => Promise.all([node.close(), peer.end()]);
       return { store, node, peer, close };
     }
 
-    test("a rotation by the one is seen by the other", async () => {
-      const { store, node, peer, close } = await both();
+    test("a rotation by the one is seen by the other", async (t) => {
+      const { store, node, peer, close } = await both(t);
       const first = await sealIn(peer);
       const second = await node.rotate(TENANT);
       assert.equal(second.retired, dekIdOf(first));
@@ -104,8 +105,8 @@ for (const [name, make] of Object.entries(STORES)) {
       await close();
     });
 
-    test("of two rotations at once, one by each, one wins", async () => {
-      const { store, node, peer, close } = await both();
+    test("of two rotations at once, one by each, one wins", async (t) => {
+      const { store, node, peer, close } = await both(t);
       await node.load(TENANT);
       await peer.of(`keyring.load("${TENANT}")`);
       // Node has read the old active DEK, and made its own, when Python rotates.
@@ -127,7 +128,7 @@ for (const [name, make] of Object.entries(STORES)) {
       await close();
     });
 
-    test("a rewrap that the one begins and the other finishes", async () => {
+    test("a rewrap that the one begins and the other finishes", async (t) => {
       for (const [begin, finish] of [
         ["python", "node"],
         ["node", "python"],
@@ -138,7 +139,7 @@ for (const [name, make] of Object.entries(STORES)) {
         const sealed = await Promise.all(tenants.map((tenant) => seal(first, tenant)));
         const inner = storeOf(store);
         const node = await Keyring.connect(paged(inner, 4), { kek: [OLD, NEW] });
-        const peer = new Python(store, OLD, NEW);
+        const peer = new Python(t, store, OLD, NEW);
         await peer.of("setattr(_jobs, 'PAGE', 4)");
         const stop = (deks) => {
           if (deks === 4) throw new Error("stop");
@@ -152,7 +153,7 @@ for (const [name, make] of Object.entries(STORES)) {
         const rows = await allRows(store);
         assert.ok(kept.wraps.every((row) => rows.wraps.some((one) => JSON.stringify(one) === JSON.stringify(row)))); // none was made again
         await query(store, "UPDATE sealpoint_wraps SET verified_at = verified_at - ?", WAIT_S * 1_000_000);
-        const young = new Python(store, NEW);
+        const young = new Python(t, store, NEW);
         const youngNode = await Keyring.connect(store, { kek: NEW });
         if (finish === "node") assert.equal((await young.of(`keyring.drop_wraps("${OLD}")`)).dropped, 10);
         else assert.equal((await youngNode.dropWraps(OLD)).dropped, 10);
@@ -165,8 +166,8 @@ for (const [name, make] of Object.entries(STORES)) {
       }
     });
 
-    test("a DEK that the one schedules and the other destroys", async () => {
-      const { store, node, peer, close } = await both();
+    test("a DEK that the one schedules and the other destroys", async (t) => {
+      const { store, node, peer, close } = await both(t);
       const sealed = await sealIn(peer);
       const { retired: dekId } = await node.rotate(TENANT);
       assert.equal((await peer.ask(`keyring.schedule_destroy("${dekId}")`)).code, "invalid_argument");
@@ -187,8 +188,8 @@ for (const [name, make] of Object.entries(STORES)) {
       await close();
     });
 
-    test("a tenant that the one erases is gone for the other", async () => {
-      const { node, peer, close } = await both();
+    test("a tenant that the one erases is gone for the other", async (t) => {
+      const { node, peer, close } = await both(t);
       const [mine, theirs] = [await seal(node), await sealIn(peer, OTHER_TENANT)];
       await node.shred(TENANT, { confirm: TENANT });
       await peer.of(`keyring.shred("${OTHER_TENANT}", confirm="${OTHER_TENANT}")`);
@@ -206,8 +207,8 @@ for (const [name, make] of Object.entries(STORES)) {
       await close();
     });
 
-    test("status says the same in both", async () => {
-      const { node, peer, close } = await both([OLD, NEW]);
+    test("status says the same in both", async (t) => {
+      const { node, peer, close } = await both(t, [OLD, NEW]);
       for (const tenant of ["a", "b", "ä", "\u{10000}", "\uffee"]) await node.load(tenant);
       await node.rotate("a");
       await peer.of('keyring.load("b", dek_purpose="client")');
@@ -232,7 +233,7 @@ for (const [erases, replays] of [
   ["Node", "Python"],
   ["Python", "Node"],
 ]) {
-  test(`tombstones that ${erases} exports are replayed by ${replays}, from the file`, async () => {
+  test(`tombstones that ${erases} exports are replayed by ${replays}, from the file`, async (t) => {
     const file = join(mkdtempSync(join(tmpdir(), "sealpoint-")), "tombstones.json");
     const [store, backup] = [await STORES.sqlite(), await STORES.postgres()];
     const node = await ready(store, OLD);
@@ -241,7 +242,7 @@ for (const [erases, replays] of [
       await node.shred(TENANT, { confirm: TENANT });
       writeFileSync(file, JSON.stringify({ tombstones: await node.tombstones() }));
     } else {
-      const peer = new Python(store, OLD);
+      const peer = new Python(t, store, OLD);
       writeFileSync(file, JSON.stringify(await peer.of(`keyring.shred("${TENANT}", confirm="${TENANT}")`)));
       await peer.end();
     }
