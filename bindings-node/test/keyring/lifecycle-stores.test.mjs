@@ -192,7 +192,7 @@ test("a NUL in a list", async () => {
   await store.close();
 });
 
-test("a wrap waits for whoever destroys its DEK", async () => {
+test("a wrap waits for whoever destroys its DEK", async (t) => {
   // Not committed yet, the destruction is invisible to others; a wrap that did not wait for it would outlive the DEK.
   const url = await postgres();
   const store = new PostgresStore(url);
@@ -200,6 +200,7 @@ test("a wrap waits for whoever destroys its DEK", async () => {
   await store.createDek(dek());
   const shredding = new pg.Client({ connectionString: url });
   await shredding.connect();
+  t.after(() => shredding.end()); // a test that fails does not wait for it
   await shredding.query("BEGIN; UPDATE sealpoint_deks SET state = 'destroyed'; DELETE FROM sealpoint_wraps");
   let done = false;
   const putting = store.putWraps([{ dekId: FIRST, wrap: THIRD, replaces: null }]).finally(() => {
@@ -213,6 +214,5 @@ test("a wrap waits for whoever destroys its DEK", async () => {
   await shredding.query("COMMIT");
   assert.equal(await putting, 0);
   assert.deepEqual(await query(url, "SELECT count(*) FROM sealpoint_wraps"), [[0]]);
-  await shredding.end();
   await store.close();
 });
