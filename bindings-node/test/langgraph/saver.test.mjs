@@ -306,3 +306,15 @@ test("the inner saver sees of a config only where the row lies", async () => {
     );
   }
 });
+
+test("a saver that copies checkpoints by JSON before it serializes them keeps what it was given", async () => {
+  class Copying extends MemorySaver {
+    async put(at, one, meta) {
+      return super.put(at, JSON.parse(JSON.stringify(one)), meta);
+    }
+  }
+  const saver = new SealedSaver(new Copying(), await connect(), { tenant });
+  const values = { text: "needle", long: "needle".repeat(10_000) };
+  const at = await put(saver, config(), checkpoint(values));
+  assert.deepEqual((await saver.getTuple(at)).checkpoint.channel_values, values);
+});

@@ -39,6 +39,11 @@ function inJson(value: unknown): unknown {
   return value instanceof Uint8Array ? toText(value) : value;
 }
 
+/** An envelope that is text wherever its bytes would get into JSON: a saver may copy a checkpoint by JSON before it is serialized. */
+export function textInJson(envelope: Uint8Array): Uint8Array {
+  return Object.defineProperty(envelope, "toJSON", { value: () => toText(envelope) });
+}
+
 type Checkpoint = { readonly channel_values: Readonly<Record<string, unknown>> };
 
 function isCheckpoint(data: unknown): data is Checkpoint {

@@ -27,6 +27,7 @@ import {
 } from "sealpoint";
 import type { Window } from "../migration.js";
 import type { Asked } from "./configs.js";
+import { textInJson } from "./container.js";
 import type { Layout } from "./layouts.js";
 import { CLEAR, type Entries, matches, SEALED_KEY, split } from "./metadata.js";
 import { type Position, position, TASKS } from "./positions.js";
@@ -213,12 +214,13 @@ export class Sealer {
       const text = one.kind !== "channel" || !(this.layout.bytes || this.layout.serializesWhole);
       if (one.kept !== undefined) {
         const { envelope } = one.kept;
-        envelopes.push(text || typeof envelope !== "string" ? envelope : fromText(envelope));
+        envelopes.push(text || typeof envelope !== "string" ? envelope : textInJson(fromText(envelope)));
         continue;
       }
       const [kind, payload] = dumped[i] as [string, Uint8Array];
       const envelope = this.#seal(payload, one.context, kind, isPadded(one.value, payload), text);
-      envelopes.push(envelope instanceof Promise ? await envelope : envelope);
+      const done = envelope instanceof Promise ? await envelope : envelope;
+      envelopes.push(this.layout.serializesWhole && typeof done !== "string" ? textInJson(done) : done);
     }
     return envelopes;
   }
