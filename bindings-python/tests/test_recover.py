@@ -9,6 +9,7 @@ from support import CONTEXT, KEK_TEXT, OTHER_CONTEXT, OTHER_KEK_TEXT, OTHER_TENA
 
 from sealpoint import Context, DataKey, Keyring, SecretKey, WrappedKey
 from sealpoint._native import RecoveryKey, wrap_context
+from sealpoint.doctor import doctor
 from sealpoint.kms import ProviderCapabilities
 from sealpoint.kms.recovery import OfflineRecoveryProvider, RecoveryProvider
 from sealpoint.lifecycle import _jobs
@@ -134,6 +135,17 @@ def test_a_recovered_key_that_is_set_active_again_seals_nothing(
     (status,) = recovered.status(TENANT)
     assert any("active" in problem and dek_id.hex() in problem for problem in status.problems)
     assert [dek.opens_only for dek in status.purposes[0].deks] == [True, True, False]
+
+
+def test_doctor_tells_them_apart(url: str, recovered: Keyring, new: FakeKms) -> None:
+    def counts() -> dict[str, tuple[str, int]]:
+        checks = {check.name: check for check in doctor(url, new).checks}
+        return {name: (checks[name].verdict, checks[name].count) for name in ("keys minted", "keys sealing")}
+
+    assert counts() == {"keys minted": ("warning", 4), "keys sealing": ("ok", 0)}
+    query(url, "DELETE FROM sealpoint_deks WHERE tenant = ? AND state = 'active'", OTHER_TENANT)
+    query(url, "UPDATE sealpoint_deks SET state = 'active' WHERE tenant = ?", OTHER_TENANT)
+    assert counts() == {"keys minted": ("warning", 3), "keys sealing": ("problem", 1)}
 
 
 def test_a_recovered_client_key_is_not_exported(url: str, recovered: Keyring) -> None:

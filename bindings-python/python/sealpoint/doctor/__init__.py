@@ -113,7 +113,7 @@ class _Examination:
             except SealpointError as error:
                 yield _failed("state", error)
                 envelopes = None
-        rows, tenants = Rows(keks), Tenants(store, keks)
+        rows, tenants = Rows(keks, settings.required_keks), Tenants(store, keks)
         opening = Opening(keks) if keks and asked.open_keys else None
         baselines = [one for one in (comparison, new if asked.write_baseline is not None else None) if one is not None]
         every_dek(store, [one.see for one in (rows, opening, envelopes, *baselines) if one is not None], asked.progress)

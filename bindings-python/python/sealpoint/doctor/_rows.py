@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from .._keks import Keks
+from .._keks import Keks, is_open_only
 from .._loader import context_of, unwrapped
 from ..errors import KmsError, SealpointError
 from ..lifecycle._jobs import NAMES, PAGE
@@ -20,9 +20,10 @@ CHANGED = "somebody changed the key store: compare it with a backup, and see who
 class Rows:
     """What the rows of DEKs come to. One method for each thing that is looked at; a new one is called from `see`."""
 
-    def __init__(self, keks: Keks | None) -> None:
-        """keks: None, if there are none to compare wraps with."""
+    def __init__(self, keks: Keks | None, required: Sequence[str]) -> None:
+        """keks: None, if there are none to compare wraps with. required: what the key store's policy requires."""
         self._uris = {kek.uri: kek.capabilities for kek in keks.providers} if keks else {}
+        self._required = required
         self.deks = 0
         self.live = 0
         self.wraps = 0
@@ -33,6 +34,7 @@ class Rows:
         self._minted = Tally("keys minted", "warning", "expected after a recovery; else see who writes to the key store")
         self._unnamed = Tally("keys other keks", "warning", "if no other configuration uses these KEKs, drop or mistrust their wraps")
         self._lacking = Tally("keys redundancy", "warning", "sealpoint rewrap --from KEK --to the one that is lacking")
+        self._short = Tally("keys policy", "warning", "sealpoint rewrap --from KEK --to the one that is required")
         self._unverified = Tally("keys unverified", "warning", "sealpoint doctor --open tries them")
 
     def see(self, row: DekRecord | DamagedDek) -> None:
@@ -51,17 +53,20 @@ class Rows:
 
     def _see_keks(self, row: DekRecord) -> None:
         there = {wrap.kek_uri: self._uris.get(wrap.kek_uri) for wrap in row.wraps}
-        opening = [kek for kek in there.values() if kek is not None and kek.can_unwrap]
+        opening = [(wrap, kek) for wrap in row.wraps if (kek := there[wrap.kek_uri]) is not None and kek.can_unwrap]
         if there and not opening:
             self._unopened.add("no configured KEK opens it", row)
-        elif there and not any(kek.authenticates for kek in opening):
+        elif there and not any(kek.authenticates and not is_open_only(wrap) for wrap, kek in opening):
             tally = self._unsealed if row.state == "active" else self._minted
-            tally.add("it opens through wraps alone that anyone could have made: nothing is sealed under it", row)
+            tally.add("anyone could have chosen it (its wraps can be made by anyone, or only open): nothing is sealed under it", row)
         for uri in sorted(uri for uri, kek in there.items() if kek is None):
             self._unnamed.add(f"a wrap under {printable(uri)}", row)
         for uri in self._uris:
             if uri not in there:
                 self._lacking.add(f"no wrap under {uri}", row)
+        for uri in self._required:
+            if uri not in there:
+                self._short.add(f"no wrap under {printable(uri)}, which the policy requires", row)
         for wrap in row.wraps:
             kek = there[wrap.kek_uri]
             if wrap.verified_at is None and kek is not None and kek.can_unwrap:
@@ -81,6 +86,7 @@ class Rows:
             "no wrap is under a KEK that the configuration does not name", "wraps are under KEKs that it does not name"
         )
         yield self._lacking.check("every key has a wrap under each configured KEK", "wraps are lacking")
+        yield self._short.check("every key has the wraps that the policy requires", "wraps are lacking that it requires")
         yield self._unverified.check(f"{self.wraps} wraps, each verified that can be", "wraps were never verified")
 
 
