@@ -95,7 +95,7 @@ def test_rotate(url: str) -> None:
 
 def test_rewrap(url: str) -> None:
     with others_at_work(url, OLD) as sealed:
-        kills = kill_again_and_again(url, "rewrap", OLD, NEW, first=1, step=5)
+        kills = kill_again_and_again(url, "rewrap", OLD, NEW, first=1, step=3)
     assert kills >= 4
     assert query(url, "SELECT kek_uri, count(*) FROM sealpoint_wraps GROUP BY kek_uri ORDER BY kek_uri") == [
         (NEW, len(TENANTS)),

@@ -145,8 +145,7 @@ class Keks:
             )
         wrapped = _call(provider, provider.wrap, secret, open_only_context(context) if open_only else context, WrappedKey)
         wrap_alg = wrapped.wrap_alg + _OPEN_ONLY if open_only else wrapped.wrap_alg
-        created = now()
-        made = WrapRecord(provider.uri, wrapped.kek_version, wrap_alg, wrapped.wrapped, created, None)
+        made = WrapRecord(provider.uri, wrapped.kek_version, wrap_alg, wrapped.wrapped, now(), None)
         if not provider.capabilities.can_unwrap:
             return made
         if not secrets_equal(_opened(provider, made, context), secret):
@@ -154,7 +153,8 @@ class Keks:
                 "authentication_failed",
                 f"the {scheme_of(provider.uri)} KEK unwraps to another key than it wrapped; nothing was stored",
             )
-        return replace(made, verified_at=now())
+        created = now()
+        return replace(made, created_at=created, verified_at=created)
 
 
 def is_open_only(wrap: WrapRecord) -> bool:
