@@ -34,7 +34,14 @@ test: $(VENV)/.built $(SERVERS_READY) ## every test: core on both backends, vect
 	cargo test --quiet -p sealpoint-core --features hazmat,json,recovery,native
 	tests/check_core.sh bindings-python/python/sealpoint/_native.abi3.so $(NPM)/build/native/*.node $(NPM)/build/wasm/*.wasm
 	$(BIN)/python -m pytest -n 2 --dist worksteal
-	cd $(NPM) && npm run --silent test && npm run --silent test:validation && npm run --silent test:packaging
+	cd $(NPM) && npm run --silent test
+	@$(MAKE) --no-print-directory -j 2 test-validation test-packaging test-servers
+
+# Each of these keeps one core busy.
+.PHONY: test-validation test-packaging test-servers
+test-validation test-packaging: test-%: $(NPM_BUILT)
+	cd $(NPM) && npm run --silent test:$*
+test-servers: $(SERVERS_READY)
 	cd $(SERVERS) && npm run --silent test
 
 .PHONY: conformance
